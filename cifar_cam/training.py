@@ -211,49 +211,6 @@ def _train_epoch(accelerator, model, loader, optimizer, scheduler, epoch, progre
     _check_finite(loss, epoch, step, optimizer)
     return meter.means()
 
-# %% ../nbs/04_training.ipynb #e11c7db4
-def fit(model:nn.Module,
-        train_loader,  # of (x float32 [B,3,32,32], y int64 [B])
-        valid_loader=None,  # measured after each epoch; None: nothing is
-        epochs:int=1,  # passes over `train_loader`
-        optimizer=None,  # a torch optimizer over the model's parameters; None: SGD, lr .1, momentum .9
-        scheduler=None,  # a torch lr scheduler
-        scheduler_per:str="batch",  # step it after each "batch" or each "epoch" (ReduceLROnPlateau: always epoch)
-        smoothing:float=0.,  # label smoothing in [0, 1) (Szegedy et al. 2016)
-        l1:float=0., l2:float=0.,  # penalties, see `penalty`
-        device:str="auto", precision:str="auto",  # see `choose_device`, `choose_precision`
-        checkpoint=None,  # file to write after each epoch; None: no checkpoint
-        resume:bool=False,  # go on from `checkpoint` if it is there?
-        settings:dict|None=None,  # plain values a resumed run must agree on
-        callback=None,  # called with the History after each epoch
-        progress:bool=True,  # show a bar and a line per epoch?
-        history:History|None=None,  # names for the record; rows are added to it
-        ) -> History:
-    "Train `model` in place. Evaluates, records and saves after every epoch; a resumed run ends as an unbroken one would."
-    if not isinstance(epochs, int) or epochs < 1: raise InputError(f"epochs must be an integer of at least 1, got {epochs!r}")
-    device = choose_device(device)
-    accelerator = _accelerator(device, choose_precision(precision, device))
-    history = History() if history is None else history
-    optimizer = make_optimizer(model) if optimizer is None else optimizer
-    model.to(memory_format=torch.channels_last)
-    wrapped, opt, loader = accelerator.prepare(model, optimizer, train_loader)
-    parts = dict(model=model, optimizer=opt, scheduler=scheduler, scaler=accelerator.scaler)
-    if resume and checkpoint and Path(checkpoint).exists(): history.rows[:] = load_checkpoint(checkpoint, settings or {}, **parts)
-    try:
-        for epoch in range(len(history), epochs):
-            start = time.perf_counter()
-            train_loader.sampler.set_epoch(epoch)
-            lr = opt.param_groups[0]["lr"]
-            measured = _train_epoch(accelerator, wrapped, loader, opt, scheduler if _per_batch(scheduler, scheduler_per) else None,
-                                    epoch + 1, progress, smoothing, l1, l2)
-            _record(history, wrapped, valid_loader, epoch, lr, measured, start)
-            if not _per_batch(scheduler, scheduler_per): _step_epoch(scheduler, history)
-            if accelerator.is_main_process: _after_epoch(history, checkpoint, settings, parts, callback, progress)
-    finally:
-        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        model.__dict__.pop("forward", None)  # Accelerate leaves a patched copy here
-    return history
-
 # %% ../nbs/04_training.ipynb #82a535f7
 def _per_batch(scheduler, scheduler_per:str) -> bool:
     "Whether the scheduler is stepped after each batch; ReduceLROnPlateau waits for a measurement, so never."
@@ -287,6 +244,49 @@ def _after_epoch(history, checkpoint, settings, parts, callback, progress):
     if checkpoint: save_checkpoint(checkpoint, settings or {}, history.rows, **parts)
     if progress: print(_line(history), flush=True)
     if callback: callback(history)
+
+# %% ../nbs/04_training.ipynb #035fadb0
+def fit(model:nn.Module,
+        train_loader,  # of (x float32 [B,3,32,32], y int64 [B])
+        valid_loader=None,  # measured after each epoch; None: nothing is
+        epochs:int=1,  # passes over `train_loader`
+        optimizer=None,  # a torch optimizer over the model's parameters; None: SGD, lr .1, momentum .9
+        scheduler=None,  # a torch lr scheduler
+        scheduler_per:str="batch",  # step it after each "batch" or each "epoch" (ReduceLROnPlateau: always epoch)
+        smoothing:float=0.,  # label smoothing in [0, 1) (Szegedy et al. 2016)
+        l1:float=0., l2:float=0.,  # penalties, see `penalty`
+        device:str="auto", precision:str="auto",  # see `choose_device`, `choose_precision`
+        checkpoint=None,  # file to write after each epoch; None: no checkpoint
+        resume:bool=False,  # go on from `checkpoint` if it is there?
+        settings:dict|None=None,  # plain values a resumed run must agree on
+        callback=None,  # called with the History after each epoch
+        progress:bool=True,  # show a bar and a line per epoch?
+        history:History|None=None,  # names for the record; rows are added to it
+        ) -> History:
+    "Train `model` in place. Evaluates, records and saves after every epoch; a resumed run ends as an unbroken one would."
+    if not isinstance(epochs, int) or epochs < 1: raise InputError(f"epochs must be an integer of at least 1, got {epochs!r}")
+    device = choose_device(device)
+    accelerator = _accelerator(device, choose_precision(precision, device))
+    history = History() if history is None else history
+    optimizer = make_optimizer(model) if optimizer is None else optimizer
+    model.to(memory_format=torch.channels_last)
+    wrapped, opt, loader = accelerator.prepare(model, optimizer, train_loader)
+    parts = dict(model=model, optimizer=opt, scheduler=scheduler, scaler=accelerator.scaler)
+    if resume and checkpoint and Path(checkpoint).exists(): history.rows[:] = load_checkpoint(checkpoint, settings or {}, **parts)
+    try:
+        for epoch in range(len(history), epochs):
+            start = time.perf_counter()
+            loader.set_epoch(epoch)  # Accelerate hands it on to the sampler
+            lr = opt.param_groups[0]["lr"]
+            measured = _train_epoch(accelerator, wrapped, loader, opt, scheduler if _per_batch(scheduler, scheduler_per) else None,
+                                    epoch + 1, progress, smoothing, l1, l2)
+            _record(history, wrapped, valid_loader, epoch, lr, measured, start)
+            if not _per_batch(scheduler, scheduler_per): _step_epoch(scheduler, history)
+            if accelerator.is_main_process: _after_epoch(history, checkpoint, settings, parts, callback, progress)
+    finally:
+        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+        model.__dict__.pop("forward", None)  # Accelerate leaves a patched copy here
+    return history
 
 # %% ../nbs/04_training.ipynb #63332b4d
 def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `config`)
