@@ -3,6 +3,7 @@ build folder after it has rendered; the notebooks there are those that nbdev has
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -47,7 +48,10 @@ def main():
     config, out = get_config(), Path(os.environ["QUARTO_PROJECT_OUTPUT_DIR"])
     site, last = f"{config.doc_host}{config.doc_baseurl}", None
     lines = [f"# {config.title}", "", f"> {config.description}"]
-    for section, path in pages(yaml.safe_load(Path("_quarto.yml").read_text())["website"]["sidebar"]["contents"]):
+    listed = list(pages(yaml.safe_load(Path("_quarto.yml").read_text(encoding="utf-8"))["website"]["sidebar"]["contents"]))
+    for path in set(Path().glob("*.ipynb")) ^ {path for _, path in listed if path.suffix == ".ipynb"}:
+        print(f"WARNING: {path} is {'missing from the sidebar' if path.exists() else 'in the sidebar but does not exist'}", file=sys.stderr)
+    for section, path in listed:
         if not path.exists(): continue
         front, body = markdown(path)
         if "{#refs}" in body: continue  # made by the bibliography, empty before it

@@ -1,6 +1,7 @@
 """Check a built site: `nbdev_docs 2>&1 | tee docs.log; python site/check.py _docs docs.log`. Quarto only warns of what is
-listed here; this file counts each as an error: a dead link or anchor, an unresolved reference or citation, a picture
-without a description, a request to another host, and every warning in the log."""
+listed here, or is silent; this file counts each as an error: a dead link or anchor, an unresolved reference or citation,
+a figure without a picture, a picture without a description, a cell that failed or warned, a path of somebody's machine, a
+request to another host, and every warning in the log."""
 import re
 import sys
 from collections import namedtuple
@@ -19,17 +20,27 @@ class Page(HTMLParser):
     "The links, anchors and pictures of one HTML page."
     def __init__(self, path):
         super().__init__()
-        self.links, self.ids, self.problems = [], set(), []
+        self.links, self.ids, self.problems, self.empty = [], set(), [], []  # empty: open figures that show nothing so far
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
-        attrs, line = dict(attrs), self.getpos()[0]
+        attrs, line = {name: value or "" for name, value in attrs}, self.getpos()[0]
+        classes = attrs.get("class", "")
         self.ids.update(filter(None, (attrs.get("id"), attrs.get("name") if tag == "a" else None)))
         for name in ("href", "src", "data", "poster"):
             if not attrs.get(name) or (tag, name) == ("link", "href") and attrs.get("rel") in ("canonical", "alternate"): continue
             self.links.append(Link(attrs[name], (tag, name) in LOADS, line))
         if tag == "img" and not attrs.get("alt", "").strip():
             self.problems.append(f"line {line}: picture without a description: {attrs.get('src', '')[:60]}")
+        if "cell-output-error" in classes: self.problems.append(f"line {line}: a cell that ended in an error")
+        if "cell-output-stderr" in classes: self.problems.append(f"line {line}: a cell that warned")
+        if tag == "figure": self.empty.append(None if re.search("float-(tbl|lst)", classes) else line)
+        if tag in ("img", "svg", "table", "math", "video") and self.empty: self.empty = [None]*len(self.empty)
+
+    def handle_endtag(self, tag):
+        if tag == "figure" and self.empty:
+            line = self.empty.pop()
+            if line: self.problems.append(f"line {line}: figure with a caption and no picture")
 
 
 def text_problems(text):
@@ -38,6 +49,7 @@ def text_problems(text):
                           (r"\{\{(?:&lt;|<).*?(?:&gt;|>)\}\}", "shortcode left over")):
         for found in set(re.findall(pattern, re.sub(r"<(script|style|pre)\b.*?</\1>", "", text, flags=re.DOTALL))):
             yield f"{what}: {found}"
+    for found in set(re.findall(r"(?<![\w.])/(?:root|home/\w+|Users/\w+)/[\w./-]*", text)): yield f"path of a machine: {found}"
 
 
 def style_problems(path):
