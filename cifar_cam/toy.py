@@ -67,7 +67,7 @@ def _sitting(): return [(MAIN, _oval(0, .4, .42, .55)), (DARK, _oval(-.22, .88, 
 
 def _eyes(x, y, gap, r): return [(LIGHT, _oval(x-gap, y, r, r)), (LIGHT, _oval(x+gap, y, r, r))]
 
-# %% ../nbs/A1_toy.ipynb #16cbfb6c
+# %% ../nbs/A1_toy.ipynb #cc261c5c
 def _cat_head(x, y):
     ears = [(MAIN, [(x+s*.36, y), (x+s*.34, y-.58), (x+s*.02, y-.25)]) for s in (-1, 1)]
     return [*ears, (MAIN, _oval(x, y, .36, .33)), *_eyes(x, y, .15, .08)]
@@ -78,7 +78,6 @@ def _cat(rng):
         return [(DARK, _bar(.3, .85, .8, .6)), (DARK, _bar(.8, .6, .85, tail+.4)), *_sitting(), *_cat_head(0, -.35)]
     return [(DARK, _bar(-.6, .1, -.85, tail)), *_standing(rng, -.05, .2, .6, .25, .85), *_cat_head(.6, -.2)]
 
-# %% ../nbs/A1_toy.ipynb #1609a7ff
 def _dog_head(x, y):
     ears = [(DARK, [(x+s*.25, y-.28), (x+s*.5, y-.1), (x+s*.48, y+.35), (x+s*.28, y+.2)]) for s in (-1, 1)]
     return [(MAIN, _oval(x, y, .34, .34)), *ears, *_eyes(x, y-.08, .14, .07),
@@ -103,7 +102,7 @@ def _horse(rng):
             (MAIN, _bar(.3, .15, x, y, .34)), (DARK, _bar(.12, 0, x-.18, y-.1, .16)),
             (MAIN, _oval(x+.1, y+.05, .3, .16)), (MAIN, [(x-.15, y), (x-.08, y-.25), (x+.05, y)])]
 
-# %% ../nbs/A1_toy.ipynb #3db14560
+# %% ../nbs/A1_toy.ipynb #029e1614
 def _bird(rng):
     wing = [(-.3, .05), (.25, .05), (-.45, rng.uniform(-.9, .5))]
     return [(DARK, _bar(-.05, .3, -.1, .85, .09)), (DARK, _bar(.15, .3, .15, .85, .09)),
@@ -119,7 +118,6 @@ def _frog(rng):
     return [*legs, (MAIN, _oval(0, .25, wide, .48)), *eyes, (DARK, _bar(-.35, .2, .35, .2, .09)),
             (LIGHT, _oval(0, .5, .3, .16))]
 
-# %% ../nbs/A1_toy.ipynb #a09e08d7
 SHAPES = dict(airplane=_airplane, automobile=_automobile, bird=_bird, cat=_cat, deer=_deer,
               dog=_dog, frog=_frog, horse=_horse, ship=_ship, truck=_truck)  # class name: function of a generator
 
@@ -137,18 +135,16 @@ class Scene:
     front: tuple  # things that may cover the object
     noise: np.ndarray|float  # [32,32,3]: added to every value, grey levels
 
-# %% ../nbs/A1_toy.ipynb #71c6873a
+# %% ../nbs/A1_toy.ipynb #cf9ac9ad
 def _move(points, centre, size, degrees):
     "Scale, rotate and shift corners."
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.asarray(points) @ (size * np.array([(c, s), (-s, c)])) + centre
 
 def _fill(canvas, points, color):
-    "Fill a polygon, given in pixels of the small picture, on the large canvas (exact to 1/16 of its pixels)."
-    corners = np.rint((np.asarray(points)*4 - .5) * 16).astype(np.int32)  # OpenCV's (0, 0) is the middle of a pixel
-    cv2.fillPoly(canvas, [corners], color, shift=4)
+    "Fill a polygon, given in pixels of the small picture, on the large canvas (exact to 1/16 of a pixel there)."
+    cv2.fillPoly(canvas, [np.rint((np.asarray(points)*4 - .5) * 16).astype(np.int32)], color, shift=4)
 
-# %% ../nbs/A1_toy.ipynb #6b9e2bd7
 def draw(parts:list,  # (tone, corners) in drawing order, as a function of `SHAPES` returns; [] draws no object
          scene:Scene,  # where and how
          ) -> tuple[np.ndarray, np.ndarray]:  # image uint8 [32,32,3] and mask bool [32,32]
@@ -163,35 +159,35 @@ def draw(parts:list,  # (tone, corners) in drawing order, as a function of `SHAP
     small = cv2.resize(canvas, (32, 32), interpolation=cv2.INTER_AREA)
     return np.clip(np.rint(small[..., :3] + scene.noise), 0, 255).astype(np.uint8), small[..., 3] >= 128
 
-# %% ../nbs/A1_toy.ipynb #52243f4f
+# %% ../nbs/A1_toy.ipynb #79752a20
 def _tones(rng, middle):
     "An object's near-black, vivid and near-white tone, faded towards the background colour by a random share."
     tries = rng.uniform(40, 215, (4, 3))
     vivid = tries[np.argmax(np.ptp(tries, axis=1) + np.abs(tries - middle).sum(1)/2)]
-    fade = .5 * rng.random()**2
+    fade = .8 * rng.random()**7
     return (1-fade) * np.stack([rng.normal(25, 10, 3), vivid, rng.normal(230, 10, 3)]) + fade*middle
 
-def _clutter(rng, n, low, high, middle):
-    "`n` ovals, boxes, triangles and bars of `low` to `high` pixels, in colours near that of the background."
-    forms = _oval(0, 0, .5, .5), _box(-.5, -.2, .5, .2), np.array([(-.5, .4), (.5, .4), (0, -.5)]), _bar(-.8, 0, .8, 0)
-    which, where, sizes, turns = rng.integers(0, 4, n), rng.uniform(0, 32, (n, 2)), rng.uniform(low, high, n), rng.uniform(0, 180, n)
-    colors = np.clip(middle + rng.normal(0, 35, (n, 3)), 0, 255)
-    return tuple((_move(forms[k], w, s, t), c.tolist()) for k, w, s, t, c in zip(which, where, sizes, turns, colors))
+def _clutter(rng, sizes, middle):
+    "Ovals, boxes, triangles and bars of the given sizes (pixels), anywhere, in colours near that of the background."
+    forms, n = (_oval(0, 0, .5, .5), _box(-.5, -.2, .5, .2), [(-.5, .4), (.5, .4), (0, -.5)], _bar(-.8, 0, .8, 0)), len(sizes)
+    which, where, turns = rng.integers(0, 4, n), rng.uniform(0, 32, (n, 2)), rng.uniform(0, 180, n)
+    colors = np.clip(middle + rng.normal(0, 30, (n, 3)), 0, 255)
+    return tuple((_move(forms[k], *place), c.tolist()) for k, c, *place in zip(which, colors, where, sizes, turns))
 
-# %% ../nbs/A1_toy.ipynb #a3f20730
+# %% ../nbs/A1_toy.ipynb #c8d2172d
 def random_scene(rng:np.random.Generator,  # where the random numbers come from
                  ) -> Scene:
     "Draw every property of a picture except its class."
-    backdrop = rng.uniform(80, 175) + rng.normal(0, 20, 3) + rng.normal(0, 20, (3, 3, 1)) + rng.normal(0, 10, (3, 3, 3))
-    middle, size = backdrop.mean((0, 1)), rng.uniform(11, 15)
+    backdrop = rng.uniform(95, 160) + rng.normal(0, 15, 3) + rng.normal(0, 15, (3, 3, 1)) + rng.normal(0, 8, (3, 3, 3))
+    middle, size = backdrop.mean((0, 1)), rng.uniform(11.5, 15)
     room = 16 - .75*size
     return Scene(backdrop=np.clip(backdrop, 0, 255).astype(np.uint8),
                  colors=np.clip(_tones(rng, middle), 0, 255).astype(np.uint8),
-                 centre=16 + rng.uniform(-room, room, 2), size=size, angle=rng.uniform(-20, 20),
+                 centre=16 + rng.uniform(-room, room, 2), size=size, angle=rng.uniform(-15, 15),
                  stretch=rng.uniform(.8, 1, 2) * (rng.choice((-1, 1)), 1),
-                 behind=_clutter(rng, rng.integers(2, 6), 3, 8, middle),
-                 front=_clutter(rng, rng.integers(0, 3), 2, 6, middle),
-                 noise=rng.normal(0, 4 + 15*rng.random()**2, (32, 32, 3)))
+                 behind=_clutter(rng, rng.uniform(3, 8, rng.integers(1, 5)), middle),
+                 front=_clutter(rng, 2 + 12*rng.random(rng.integers(0, 2))**4, middle),
+                 noise=rng.normal(0, 4 + 45*rng.random()**8, (32, 32, 3)))
 
 # %% ../nbs/A1_toy.ipynb #91911148
 def make_toy(n:int,  # how many images, >= 0
