@@ -1,5 +1,6 @@
-"""Write `llms.txt` and every page as Markdown beside its HTML, for readers that are programs. Quarto runs this file in the
-build folder after it has rendered; the notebooks there are those that nbdev has prepared, without their hidden cells."""
+"""Write `llms.txt` and every page as Markdown beside its HTML, for readers that are programs, and take out the scripts that
+Quarto fetches from another host. Quarto runs this file in the build folder after it has rendered; the notebooks there are
+those that nbdev has prepared, without their hidden cells."""
 import json
 import os
 import re
@@ -44,9 +45,21 @@ def markdown(path):
     return yaml.safe_load(front), body
 
 
+# Quarto adds require.js and jQuery from another host to each page that holds an HTML output. No output here uses them.
+FETCHED = re.compile(r"""<script\b[^>]*\bsrc="https://[^"]*/(?:require|jquery)[^"]*"[^>]*></script>"""
+                     r"""|<script\b[^>]*>\s*define\('jquery'.*?</script>""", re.DOTALL)
+
+
+def take_out_fetched(path):
+    "Remove from the page at `path` the scripts that it would fetch from another host."
+    text = path.read_text(encoding="utf-8")
+    if FETCHED.search(text): path.write_text(FETCHED.sub("", text), encoding="utf-8")
+
+
 def main():
     config, out = get_config(), Path(os.environ["QUARTO_PROJECT_OUTPUT_DIR"])
     site, last = f"{config.doc_host}{config.doc_baseurl}", None
+    for path in out.glob("*.html"): take_out_fetched(path)
     lines = [f"# {config.title}", "", f"> {config.description}"]
     listed = list(pages(yaml.safe_load(Path("_quarto.yml").read_text(encoding="utf-8"))["website"]["sidebar"]["contents"]))
     for path in set(Path().glob("*.ipynb")) ^ {path for _, path in listed if path.suffix == ".ipynb"}:

@@ -34,6 +34,8 @@ class Page(HTMLParser):
             self.problems.append(f"line {line}: picture without a description: {attrs.get('src', '')[:60]}")
         if "cell-output-error" in classes: self.problems.append(f"line {line}: a cell that ended in an error")
         if "cell-output-stderr" in classes: self.problems.append(f"line {line}: a cell that warned")
+        for url in set(re.findall(r"""(?:src=|url\()["']?(https?://[^"')\s]+)""", attrs.get("srcdoc", ""))):
+            self.problems.append(f"line {line}: a page within this page asks another host: {url}")
         if tag == "figure": self.empty.append(None if re.search("float-(tbl|lst)", classes) else line)
         if tag in ("img", "svg", "table", "math", "video") and self.empty: self.empty = [None]*len(self.empty)
 
