@@ -171,7 +171,7 @@ def overlay(
     if not 0 <= alpha <= 1: raise InputError(f"alpha must lie in 0..1, got {alpha}")
     return np.round((1 - alpha) * image + alpha * 255 * colormaps[cmap](heat.astype(float))[..., :3]).astype(np.uint8)
 
-# %% ../nbs/08_gradcam.ipynb #e4a9475c
+# %% ../nbs/08_gradcam.ipynb #596277e2
 def _title(row, titles):
     for ax, title in zip(row, titles): ax.set(xticks=[], yticks=[]); ax.set_title(title, fontsize=7)
 
@@ -179,12 +179,17 @@ def _draw_blend(ax, image, heat):
     ax.imshow(overlay(image, heat))
     if heat.max() == 0: ax.text(.5, .5, "all zero", color="w", ha="center", transform=ax.transAxes)
 
+def _positions(index, n):
+    "`index` as an int array of positions in 0..n-1."
+    index = np.atleast_1d(np.asarray(index))
+    if index.ndim != 1 or not len(index) or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= n:
+        raise InputError(f"index must hold positions in 0..{n-1}, at least one, got {_describe(index)}")
+    return index
+
 def _choose(images, predictions, index, mean, std):
     "The positions in `index` as an int array, and those images normalised."
     _check_same(images, predictions)
-    index = np.atleast_1d(np.asarray(index))
-    if index.ndim != 1 or not len(index) or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= len(images):
-        raise InputError(f"index must hold positions in 0..{len(images)-1}, at least one, got {_describe(index)}")
+    index = _positions(index, len(images))
     return index, normalize(images.images[index], mean, std)
 
 # %% ../nbs/08_gradcam.ipynb #b45a408b
