@@ -33,7 +33,7 @@ def _options(version:Annotated[bool, typer.Option("--version", callback=_version
 RECIPE_NAMES = ("book", "short", "demo", "toy", "eva4-s9", "eva5-s9", "eva6-a8-step", "eva6-a8-step-fixed", "eva6-a8-onecycle",
                 "eva6-a8-plateau", "era1-s11", "era1-s11-fixed", "pytorch-cifar")
 
-# %% ../nbs/12_command_line.ipynb #0ad2bca5
+# %% ../nbs/12_command_line.ipynb #dabfd931
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write: a new or an empty folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result of the same command in --out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bar, and no line per epoch.")]
@@ -44,7 +44,7 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mp
 Precision = Annotated[str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.")]
 Layer = Annotated[str, typer.Option(metavar="NAME", help="The layer whose Grad-CAM maps are shown.")]
 Limit = Annotated[int|None, typer.Option(min=20, metavar="N", help="Use only N training images, the same share of each class.")]
-Seed = Annotated[int|None, typer.Option(min=0, metavar="N", help="Decides first weights, order and augmentation.")]
+Seed = Annotated[int|None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Decides first weights, order and augmentation.")]
 Count = Annotated[int|None, typer.Option(min=1, metavar="N")]
 Width = Annotated[int|None, typer.Option(min=1, metavar="N", help="Channels of the first stage: 64 for a ResNet18, 16 for its small twin.")]
 
@@ -183,9 +183,9 @@ def _leave(ctx, run, folder:Path, layer:str, started:float):
     print(f"test accuracy {p.accuracy:.1%} ± {p.standard_error:.1%} on {len(p):,} images of {p.name}")
     print(f"the page: {page}")
 
-# %% ../nbs/12_command_line.ipynb #af141fdb
+# %% ../nbs/12_command_line.ipynb #00dda9a8
 @app.command()
-def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", epochs:Count=3, limit:Limit=2500, seed:Seed=0,
+def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", epochs:Count=3, limit:Limit=2500, batch_size:Count=None, seed:Seed=0,
          device:Device="auto", precision:Precision="auto", layer:Layer="layer3", quiet:Quiet=False, overwrite:Overwrite=False,
          width:Annotated[int|None, typer.Option(min=1, hidden=True)]=None, test_images:Annotated[int, typer.Option(min=20, hidden=True)]=1000):
     """Train briefly and write the page.
@@ -195,7 +195,7 @@ def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", ep
     folder = claim(out, "demo", overwrite, need=100_000_000)
     from cifar_cam import recipes
     from cifar_cam.data import load_data
-    recipe = override("demo", epochs=epochs, seed=seed, width=width)
+    recipe = override("demo", epochs=epochs, batch_size=batch_size, seed=seed, width=width)
     _check_layer(recipe, layer)
     images, test = [few(s, n, seed) for s, n in zip(load_data(data), (limit, test_images))]
     print(f"{images.name}: {len(images):,} training and {len(test):,} test images", flush=True)

@@ -94,6 +94,9 @@ def seed_everything(seed:int):
     np.random.seed(seed)
     torch.manual_seed(seed)
 
+# %% ../nbs/00_core.ipynb #81559ec9
+if os.environ.get("IN_TEST"): torch.set_num_threads(1)
+
 # %% ../nbs/00_core.ipynb #e7f9e276
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")  # Okabe-Ito
 

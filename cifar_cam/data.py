@@ -6,8 +6,8 @@
 __all__ = ['cache_folder', 'find_cifar10', 'load_cifar10', 'load_data', 'channel_stats', 'normalize', 'denormalize', 'show_grid',
            'split', 'EpochSampler', 'AugmentedImages', 'make_loader']
 
-# %% ../nbs/01_data.ipynb #940b82d4
-import os, socket
+# %% ../nbs/01_data.ipynb #32377133
+import os, socket, tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,17 +19,21 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe
 from .toy import make_toy
 
-# %% ../nbs/01_data.ipynb #a0c7e9cd
+# %% ../nbs/01_data.ipynb #c2d1b042
 def cache_folder() -> Path:
     "Where a download is kept: the user's cache folder of this system, below `cifar_cam`."
     from platformdirs import user_cache_dir
     return Path(user_cache_dir("cifar_cam", appauthor=False))
 
-# %% ../nbs/01_data.ipynb #4d1ce739
+def _place(root=None) -> Path:
+    "The one folder to look in."
+    return Path(root or os.environ.get("CIFAR_CAM_DATA") or cache_folder()).expanduser()
+
+# %% ../nbs/01_data.ipynb #a2901366
 def find_cifar10(root=None,  # folder that holds `cifar-10-batches-py`; None: `CIFAR_CAM_DATA`, then the cache folder
                  ) -> Path|None:  # the folder to give to torchvision, or None where there is none
     "Look for CIFAR-10 on disk: the argument, else the variable `CIFAR_CAM_DATA`, else the cache folder."
-    place = Path(root or os.environ.get("CIFAR_CAM_DATA") or cache_folder())
+    place = _place(root)
     return place if (place/"cifar-10-batches-py").is_dir() else None
 
 # %% ../nbs/01_data.ipynb #8c8ada73
@@ -52,7 +56,7 @@ def _network_timeout(seconds:float):
     try: yield
     finally: socket.setdefaulttimeout(before)
 
-# %% ../nbs/01_data.ipynb #4ed7f76f
+# %% ../nbs/01_data.ipynb #63c27930
 def _download(root:Path, url:str|None=None, timeout:float=20):
     "Download and unpack the archive into `root` (torchvision verifies its MD5 sum); one process at a time."
     from filelock import FileLock
@@ -60,21 +64,21 @@ def _download(root:Path, url:str|None=None, timeout:float=20):
     from torchvision.datasets.utils import download_and_extract_archive
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root/".cifar10.lock"), _network_timeout(timeout):
+        with FileLock(root/".cifar10.lock"), _network_timeout(timeout), tempfile.TemporaryDirectory(dir=root) as tmp:
             if find_cifar10(root): return
-            download_and_extract_archive(url or CIFAR10.url, str(root), filename=CIFAR10.filename,
-                                         md5=CIFAR10.tgz_md5, remove_finished=True)
+            download_and_extract_archive(url or CIFAR10.url, tmp, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
+            os.replace(Path(tmp)/CIFAR10.base_folder, root/CIFAR10.base_folder)  # whole or not at all
     except (OSError, RuntimeError, EOFError) as e:
         raise InputError(f"CIFAR-10 could not be downloaded from {url or CIFAR10.url}: {e}. Check the network, put the "
                          f"folder cifar-10-batches-py into {root}, or use the toy set (load_data('toy'), --data toy)") from None
 
-# %% ../nbs/01_data.ipynb #97ac3432
+# %% ../nbs/01_data.ipynb #ae6478d2
 def load_cifar10(root=None,  # folder that holds (or will hold) `cifar-10-batches-py`; None: see `find_cifar10`
                  download:bool=True,  # fetch the 170 MB archive when it is not on disk?
                  ) -> tuple[ImageSet, ImageSet]:  # 50,000 training and 10,000 test images
     "CIFAR-10 (Krizhevsky 2009) through torchvision, every file verified before it is read."
     from torchvision.datasets import CIFAR10
-    place = Path(root or os.environ.get("CIFAR_CAM_DATA") or cache_folder())
+    place = _place(root)
     if find_cifar10(place) is None:
         if not download: raise InputError(f"CIFAR-10 is not in {place}: no folder cifar-10-batches-py there. Pass its parent "
                                           "folder as root, set CIFAR_CAM_DATA to it, or allow the download")
@@ -84,7 +88,13 @@ def load_cifar10(root=None,  # folder that holds (or will hold) `cifar-10-batche
     return tuple(ImageSet(p.data, np.array(p.targets, dtype=np.int64), CIFAR10_CLASSES, name=f"CIFAR-10 {n}")
                  for p, n in zip(parts, ("train", "test")))
 
-# %% ../nbs/01_data.ipynb #60a5ca81
+# %% ../nbs/01_data.ipynb #e5579623
+def _shown(root=None) -> str:
+    "The folder looked in, in words that name no home directory."
+    if root: return str(root)
+    return "the folder that CIFAR_CAM_DATA names" if os.environ.get("CIFAR_CAM_DATA") else "the cache folder"
+
+# %% ../nbs/01_data.ipynb #0f510c9d
 def load_data(name:str="auto",  # "cifar10" (disk or download), "toy" (drawn), "auto" (disk, else toy, and says so)
               root=None,  # see `find_cifar10`
               ) -> tuple[ImageSet, ImageSet]:  # training and test images
@@ -92,20 +102,28 @@ def load_data(name:str="auto",  # "cifar10" (disk or download), "toy" (drawn), "
     if name not in ("auto", "cifar10", "toy"): raise InputError(f"data must be 'auto', 'cifar10' or 'toy', got {name!r}")
     if name == "cifar10" or (name == "auto" and find_cifar10(root)): return load_cifar10(root)
     if name == "auto" and os.environ.get("CIFAR_CAM_DOWNLOAD") == "1": return load_cifar10(root)
-    if name == "auto": print("CIFAR-10 is not on this disk, so this is the toy set. To fetch CIFAR-10: load_cifar10().")
+    if name == "auto": print(f"CIFAR-10 is not in {_shown(root)}, so this is the toy set. To fetch CIFAR-10: load_cifar10().")
     return tuple(replace(make_toy(n, seed=s), name=f"toy {part}") for part, n, s in (("train", 2000, 0), ("test", 1000, 1)))
 
-# %% ../nbs/01_data.ipynb #eff951ef
+# %% ../nbs/01_data.ipynb #17ee4fee
+def _check_images(images):
+    "Refuse all but uint8 [N,H,W,3]."
+    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3):
+        raise InputError(f"images must be a uint8 array of shape [N,H,W,3], got {_describe(images)}")
+
+# %% ../nbs/01_data.ipynb #3f342372
 def channel_stats(images:np.ndarray,  # uint8 [N,32,32,3]
                   ) -> tuple[np.ndarray, np.ndarray]:  # mean and standard deviation per channel, units of [0, 1]
     "Mean and standard deviation of each colour channel over all pixels of all images."
+    _check_images(images)
     if len(images) == 0: raise InputError("channel_stats needs at least one image, got none")
-    counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
-    values = np.arange(256) / 255
-    mean = counts @ values / counts.sum(1)
-    return mean, np.sqrt(counts @ values**2 / counts.sum(1) - mean**2)
+    chunks = np.array_split(images, -(-len(images) // 1000))
+    counts = sum(np.stack([np.bincount(part[..., c].ravel(), minlength=256) for c in range(3)]) for part in chunks)
+    values, n = np.arange(256) / 255, counts[0].sum()
+    mean = counts @ values / n
+    return mean, np.sqrt((counts * (values - mean[:, None])**2).sum(1) / n)
 
-# %% ../nbs/01_data.ipynb #6466d8c9
+# %% ../nbs/01_data.ipynb #0055a2d3
 def _per_channel(v, like): return torch.as_tensor(v, dtype=torch.float32, device=like.device).view(1, 3, 1, 1)
 
 def normalize(images:np.ndarray,  # uint8 [N,32,32,3]
@@ -113,8 +131,7 @@ def normalize(images:np.ndarray,  # uint8 [N,32,32,3]
               std=CIFAR10_STD,  # per channel, units of [0, 1]
               ) -> torch.Tensor:  # float32 [N,3,32,32], about zero mean and unit variance
     "What the network sees: pixels in [0, 1], minus the mean, divided by the standard deviation."
-    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3):
-        raise InputError(f"images must be a uint8 array of shape [N,H,W,3], got {_describe(images)}")
+    _check_images(images)
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 255
     return (x - _per_channel(mean, x)) / _per_channel(std, x)
 
@@ -130,7 +147,7 @@ def denormalize(x:torch.Tensor,  # float [N,3,H,W], as `normalize` returns it
     pixels = (x * _per_channel(std, x) + _per_channel(mean, x)) * 255
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
-# %% ../nbs/01_data.ipynb #dd4b2d84
+# %% ../nbs/01_data.ipynb #ab2183d7
 def show_grid(images,  # ImageSet, uint8 [N,H,W,3], or a normalised float tensor [N,3,H,W]
               titles=None,  # one text per image; None: the class names of an ImageSet
               ncols:int=10,  # images per row
@@ -143,6 +160,7 @@ def show_grid(images,  # ImageSet, uint8 [N,H,W,3], or a normalised float tensor
         titles = [images.classes[l] for l in images.labels] if titles is None else titles
         title, images = title or images.name, images.images
     elif isinstance(images, torch.Tensor): images = denormalize(images, mean, std)
+    _check_images(images)
     if len(images) == 0: raise InputError("show_grid needs at least one image, got none")
     if titles is not None and len(titles) != len(images): raise InputError(f"got {len(titles)} titles for {len(images)} images")
     ncols = min(ncols, len(images))

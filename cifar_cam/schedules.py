@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'make_scheduler', 'schedule_lrs', 'plot_schedule', 'RangeTest', 'lr_range_test', 'plot_range_test']
 
-# %% ../nbs/05_learning_rate.ipynb #c30ecadd
-import copy, math
+# %% ../nbs/05_learning_rate.ipynb #e7b2d203
+import copy, itertools, math
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +30,7 @@ def _points(optimizer, xs, ys, base):
         return (ys[i-1] + share * (ys[i] - ys[i-1])) / base
     return S.LambdaLR(optimizer, factor)
 
-# %% ../nbs/05_learning_rate.ipynb #c6aecf9a
+# %% ../nbs/05_learning_rate.ipynb #6bb92c7d
 def make_scheduler(optimizer:torch.optim.Optimizer,
                    name:str="onecycle",  # one of `SCHEDULES`
                    epochs:int=1,  # how long the run is
@@ -41,16 +41,22 @@ def make_scheduler(optimizer:torch.optim.Optimizer,
     lr, total = optimizer.param_groups[0]["lr"], epochs * steps_per_epoch
     try:
         if name == "constant": return _no_options(options), "epoch"
+        if name == "onecycle": _check_cycle(total, options)
         if name == "onecycle": return S.OneCycleLR(optimizer, **{"max_lr": lr, "total_steps": total, **options}), "batch"
         if name == "step": return S.StepLR(optimizer, **options), "epoch"
         if name == "plateau": return S.ReduceLROnPlateau(optimizer, **{"mode": "max", **options}), "epoch"
         if name == "cosine": return S.CosineAnnealingLR(optimizer, **{"T_max": epochs, **options}), "epoch"
         per = options.pop("per", "batch")
+        if per not in ("batch", "epoch"): raise ValueError(f"per must be 'batch' or 'epoch', got {per!r}")
         scale = steps_per_epoch if per == "batch" else 1
         xs, ys = zip(*((x * scale, y) for x, y in options.pop("points")))
         _no_options(options)
         return _points(optimizer, xs, ys, lr), per
     except (TypeError, ValueError, KeyError) as e: raise InputError(f"scheduler {name} cannot be built from {options}: {e}") from None
+
+def _check_cycle(total:int, options:dict):
+    "torch divides by the number of warm-up steps minus one."
+    if not options.get("pct_start", .3) * total > 1: raise ValueError(f"{total} steps leave no step for the warm-up")
 
 def _no_options(options:dict):
     if options: raise TypeError(f"unknown options {', '.join(options)}")
@@ -75,20 +81,20 @@ def schedule_lrs(name:str, lr:float=.1, epochs:int=20, steps_per_epoch:int=10,
     lrs, momenta = np.array(rows).T
     return (lrs, momenta) if momentum else lrs
 
-# %% ../nbs/05_learning_rate.ipynb #93ad46f6
+# %% ../nbs/05_learning_rate.ipynb #c6976150
 def plot_schedule(curves:dict,  # name -> learning rate of every step
                   steps_per_epoch:int=10):  # steps that make one epoch on the x axis
     "Draw learning rates over epochs, one line each. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
     import numpy as np
     fig, ax = plt.subplots(figsize=(6, 2.6))
-    for name, lrs in curves.items(): ax.plot(np.arange(len(lrs)) / steps_per_epoch, lrs, label=name)
+    for name, lrs in curves.items(): ax.step(np.arange(len(lrs)) / steps_per_epoch, lrs, where="post", label=name)
     ax.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     ax.grid(True)
     ax.legend()
     return fig
 
-# %% ../nbs/05_learning_rate.ipynb #5a60d785
+# %% ../nbs/05_learning_rate.ipynb #e0121968
 @dataclass
 class RangeTest:
     "What an LR range test saw (Smith 2017)."
@@ -99,7 +105,7 @@ class RangeTest:
 
     @property
     def best(self) -> float:
-        "The learning rate at the lowest smoothed loss: too high to train with, the edge of the cliff."
+        "The learning rate at the lowest smoothed loss, usually well below the blow-up."
         return self.lrs[min(range(len(self.smooth)), key=self.smooth.__getitem__)]
 
     @property
@@ -107,7 +113,7 @@ class RangeTest:
         "A tenth of `best`: a peak for OneCycle that keeps a margin."
         return self.best / 10
 
-# %% ../nbs/05_learning_rate.ipynb #0126ed3e
+# %% ../nbs/05_learning_rate.ipynb #aacd09d4
 def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
                   loader,  # of (x float32 [B,3,32,32], y int64 [B]); restarted when it ends
                   lr_min:float=1e-4,  # where to begin
@@ -117,8 +123,9 @@ def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
                   device:str="auto", precision:str="auto") -> RangeTest:
     "Train a copy with a growing learning rate until the smoothed loss is non-finite or four times its lowest value."
     if not growth > 1 or not lr_min > 0: raise InputError(f"growth must be above 1 and lr_min above 0, got {growth} and {lr_min}")
+    if len(loader) == 0 or max_steps < 1: raise InputError(f"the range test needs batches and steps, got {len(loader)} and {max_steps}")
     device = choose_device(device)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(choose_precision(precision, device))
+    half = torch.bfloat16 if choose_precision(precision, device) == "bf16" else None  # fp16 would need loss scaling: fp32 instead
     model = copy.deepcopy(model).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr_min, momentum=momentum)
     result, average = RangeTest([], [], [], False), 0.
@@ -137,9 +144,12 @@ def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
     return result
 
 def _forever(loader):
-    while True: yield from loader
+    "The batches of epoch after epoch."
+    for epoch in itertools.count():
+        if hasattr(loader.sampler, "set_epoch"): loader.sampler.set_epoch(epoch)
+        yield from loader
 
-# %% ../nbs/05_learning_rate.ipynb #7eb4a1b1
+# %% ../nbs/05_learning_rate.ipynb #1d5d73d5
 def plot_range_test(result:RangeTest):
     "Draw the loss over the learning rate, with the edge and the suggestion. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
@@ -150,5 +160,5 @@ def plot_range_test(result:RangeTest):
         ax.axvline(lr, color="black", ls=style, label=f"{name}, {lr:.3g}")
     top = max(result.smooth[0], min(result.smooth)) * 1.5
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss per image", ylim=(min(result.smooth) * .8, top))
-    ax.legend()
+    ax.legend(loc="upper center", fontsize=7)
     return fig

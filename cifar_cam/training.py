@@ -153,16 +153,21 @@ def save_checkpoint(path, settings:dict, rows:list, **parts):
     random = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
     with atomic_path(path) as tmp: torch.save(dict(settings=settings, rows=rows, random=random, state=state), tmp)
 
-# %% ../nbs/04_training.ipynb #35731bbb
+# %% ../nbs/04_training.ipynb #f30439ff
 def load_checkpoint(path, settings:dict, **parts) -> list:  # the history rows so far
     "Put `parts` and the random state back as `save_checkpoint` found them; refuses a run with other settings."
-    try: saved = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        before, state = saved["settings"], saved["state"]
     except Exception as e: raise InputError(f"{path} is no checkpoint that can be read ({type(e).__name__}): start a new run") from None
-    differ = [k for k in settings if saved["settings"].get(k) != settings[k]]
+    differ = [k for k in sorted(before.keys() | settings.keys()) if before.get(k) != settings.get(k)]
     if differ: raise InputError("this run was started with other settings: " + ", ".join(
-        f"{k} was {saved['settings'].get(k)!r}, now {settings[k]!r}" for k in differ))
-    for name, part in parts.items():
-        if part is not None: part.load_state_dict(saved["state"][name])
+        f"{k} was {before.get(k)!r}, now {settings.get(k)!r}" for k in differ))
+    wanted = {name: part for name, part in parts.items() if part is not None}
+    if wanted.keys() != state.keys(): raise InputError(f"{path} holds {', '.join(state)}, but the run needs {', '.join(wanted)}: start a new run")
+    try:
+        for name, part in wanted.items(): part.load_state_dict(state[name])
+    except (RuntimeError, ValueError, KeyError) as e: raise InputError(f"{path} belongs to another model: {str(e)[:200]}") from None
     torch.set_rng_state(saved["random"]["torch"])
     if saved["random"]["cuda"]: torch.cuda.set_rng_state_all(saved["random"]["cuda"])
     return saved["rows"]
@@ -178,7 +183,7 @@ def _accelerator(device:torch.device, precision:str):
     AcceleratorState._reset_state(True)
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=device.type == "cpu")
 
-# %% ../nbs/04_training.ipynb #65db490f
+# %% ../nbs/04_training.ipynb #ac94c637
 def _step(accelerator, model, optimizer, x, y, smoothing, l1, l2):
     "One step: forward, loss with its penalties, backward, update. Returns logits [B,C] and the loss."
     logits = model(x.to(memory_format=torch.channels_last))
@@ -192,7 +197,7 @@ def _step(accelerator, model, optimizer, x, y, smoothing, l1, l2):
 def _check_finite(loss, epoch, step, optimizer):
     if not math.isfinite(float(loss)):
         raise TrainingError(f"the loss became {float(loss)} in epoch {epoch}, step {step}, at lr {optimizer.param_groups[0]['lr']:.3g}: "
-                            "lower the learning rate (the last checkpoint is intact)")
+                            "lower the learning rate and start a new run")
 
 # %% ../nbs/04_training.ipynb #549e2e85
 def _train_epoch(accelerator, model, loader, optimizer, scheduler, epoch, progress, smoothing, l1, l2):
@@ -245,7 +250,7 @@ def _after_epoch(history, checkpoint, settings, parts, callback, progress):
     if progress: print(_line(history), flush=True)
     if callback: callback(history)
 
-# %% ../nbs/04_training.ipynb #035fadb0
+# %% ../nbs/04_training.ipynb #7abdfe00
 def fit(model:nn.Module,
         train_loader,  # of (x float32 [B,3,32,32], y int64 [B])
         valid_loader=None,  # measured after each epoch; None: nothing is
@@ -265,15 +270,19 @@ def fit(model:nn.Module,
         ) -> History:
     "Train `model` in place. Evaluates, records and saves after every epoch; a resumed run ends as an unbroken one would."
     if not isinstance(epochs, int) or epochs < 1: raise InputError(f"epochs must be an integer of at least 1, got {epochs!r}")
-    device = choose_device(device)
-    accelerator = _accelerator(device, choose_precision(precision, device))
     history = History() if history is None else history
+    if resume and not checkpoint: raise InputError("resume needs the checkpoint to go on from: pass checkpoint")
+    if history.rows: raise InputError(f"history has {len(history)} rows already: pass a new one, or checkpoint and resume=True")
+    if len(train_loader) == 0: raise InputError("train_loader holds no batches")
+    if not 0 <= smoothing < 1: raise InputError(f"smoothing must lie in [0, 1), got {smoothing}")
+    device = choose_device(device)
     optimizer = make_optimizer(model) if optimizer is None else optimizer
     model.to(memory_format=torch.channels_last)
-    wrapped, opt, loader = accelerator.prepare(model, optimizer, train_loader)
-    parts = dict(model=model, optimizer=opt, scheduler=scheduler, scaler=accelerator.scaler)
-    if resume and checkpoint and Path(checkpoint).exists(): history.rows[:] = load_checkpoint(checkpoint, settings or {}, **parts)
     try:
+        accelerator = _accelerator(device, choose_precision(precision, device))
+        wrapped, opt, loader = accelerator.prepare(model, optimizer, train_loader)
+        parts = dict(model=model, optimizer=opt, scheduler=scheduler, scaler=accelerator.scaler)
+        if resume and Path(checkpoint).exists(): history.rows[:] = load_checkpoint(checkpoint, settings or {}, **parts)
         for epoch in range(len(history), epochs):
             start = time.perf_counter()
             loader.set_epoch(epoch)  # Accelerate hands it on to the sampler
@@ -283,9 +292,8 @@ def fit(model:nn.Module,
             _record(history, wrapped, valid_loader, epoch, lr, measured, start)
             if not _per_batch(scheduler, scheduler_per): _step_epoch(scheduler, history)
             if accelerator.is_main_process: _after_epoch(history, checkpoint, settings, parts, callback, progress)
-    finally:
-        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        model.__dict__.pop("forward", None)  # Accelerate leaves a patched copy here
+    finally:  # Accelerate patches the model; a second fit must find it untouched
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"): model.__dict__.pop(name, None)
     return history
 
 # %% ../nbs/04_training.ipynb #63332b4d
