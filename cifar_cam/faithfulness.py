@@ -40,9 +40,9 @@ def baseline_maps(
     row, col = (torch.arange(s) - (s - 1) / 2 for s in size)
     return torch.exp(-8 * ((row[:, None] / size[0])**2 + (col[None] / size[1])**2)).expand(n, *size).clone()
 
-# %% ../nbs/09_faithfulness.ipynb #44e9334f
+# %% ../nbs/09_faithfulness.ipynb #f38d3293
 def maps_by(
-    method:str,  # a name in `METHODS` or in `BASELINES`
+    method:str,  # a name in `METHODS` or in `BASELINES`; "gradcam@layer4" overrides `layer`
     model:nn.Module,  # the network
     x:torch.Tensor,  # normalised images, float [N,3,H,W]
     target=None,  # class to explain: None (predicted), an int, or one int per image
@@ -51,6 +51,8 @@ def maps_by(
 )->torch.Tensor:  # float32 [N,H,W] in [0, 1]
     "Maps by any method, or by none."
     if method in BASELINES: return baseline_maps(method, len(x), x.shape[2:], seed)
+    method, _, own = method.partition("@")
+    layer = own or layer
     return grad_cam(model, x, layer, target) if method == "gradcam" else cam(model, x, layer, target, method)
 
 # %% ../nbs/09_faithfulness.ipynb #b63b4ab9
@@ -258,13 +260,13 @@ def _fading(method, model, x, layer):
     rows = randomisation(method, model, x, layer)
     return {stage: {k: _rounded(mean_ci(r[k])) for k in ("spearman", "ssim")} for stage, r in rows.items()}
 
-# %% ../nbs/09_faithfulness.ipynb #d4cc8821
+# %% ../nbs/09_faithfulness.ipynb #5c751433
 def measure(
     images:ImageSet,  # test images; where they have masks, these are used too
     model:nn.Module,  # the trained network
     path=None,  # JSON file, written after each method and continued if it is there; None: no file
     n:int=500,  # how many of the images, from the first on
-    methods=tuple(METHODS),  # which methods, beside the three baselines
+    methods=(*METHODS, "gradcam@layer2", "gradcam@layer4"),  # which methods, beside the three baselines
     layer="layer3",  # whose maps
     progress:bool=True,  # one line per method?
 )->dict:  # what is in the file
@@ -277,8 +279,8 @@ def measure(
     todo, values = [m for m in methods if m not in rows], {}
     for method in (*BASELINES, *todo) if todo else ():
         values[method] = _all_scores(method, model, x, target, masks, layer)
-        rows[method] = summarise(values[method], {b: values[b] for b in BASELINES if method in METHODS})
-        if method in METHODS: rows[method]["randomised"] = _fading(method, model, x[:8 if method in SLOW else 32], layer)
+        rows[method] = summarise(values[method], {b: values[b] for b in BASELINES if method not in BASELINES})
+        if method not in BASELINES: rows[method]["randomised"] = _fading(method, model, x[:8 if method in SLOW else 32], layer)
         if path: write_json(path, result)
         if progress: print(f"{images.name}: {method}", {k: v[0] for k, v in rows[method].items() if isinstance(v, list)}, flush=True)
     return result
