@@ -7,8 +7,8 @@ __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeNa
            'Limit', 'Seed', 'Count', 'Width', 'RECORDS', 'claim', 'main', 'few', 'override', 'demo', 'train',
            'evaluate', 'explain', 'lr_find']
 
-# %% ../nbs/12_command_line.ipynb #d7384f79
-import json, os, shlex, shutil, sys, time, warnings
+# %% ../nbs/12_command_line.ipynb #5a10d39d
+import json, logging, os, shlex, shutil, sys, time, warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated
@@ -91,7 +91,7 @@ def _check_content(out:Path, command:str, ours:bool):
     if not ours:
         raise InputError(f"{out} holds an earlier result of cifar-cam {command}: add --overwrite to replace it, or name another folder with --out")
 
-# %% ../nbs/12_command_line.ipynb #8a82e9ad
+# %% ../nbs/12_command_line.ipynb #6b6e2abc
 def _verdict(error:BaseException) -> tuple[int, str]:
     "Exit code and one line for anything that can be raised."
     core = sys.modules.get("cifar_cam.core")
@@ -102,7 +102,7 @@ def _verdict(error:BaseException) -> tuple[int, str]:
     elif isinstance(error, (OSError, RuntimeError)): code, text = 1, str(error)
     else: code, text = 1, f"{type(error).__name__}: {error}"
     text = " ".join(text.split()) or type(error).__name__
-    return code, "".join(c if c.isprintable() else "?" for c in text)[:1000]
+    return code, "".join(c if c.isprintable() else "?" for c in text)[:500]
 
 # %% ../nbs/12_command_line.ipynb #87450ae6
 class _Pipe:
@@ -121,12 +121,13 @@ def _stream(name:str) -> _Pipe:
     if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
     return _Pipe(stream)
 
-# %% ../nbs/12_command_line.ipynb #00cfcb80
+# %% ../nbs/12_command_line.ipynb #b3e80ab0
 def main(args:list|None=None,  # words after `cifar-cam`; None: those of this process
          ) -> int:  # 0 done, 1 failed, 2 wrong use or input, 130 stopped by Ctrl-C
     "The command `cifar-cam`. Every error is one line on stderr."
     args = list(sys.argv[1:] if args is None else args) or ["--help"]
     if "matplotlib" not in sys.modules: os.environ["MPLBACKEND"] = "Agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has much to say where there is no home folder
     with redirect_stdout(_stream("stdout")), redirect_stderr(_stream("stderr")), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"cifar-cam: note: {' '.join(str(message).split())}", file=sys.stderr)
         try: code = app(args, prog_name="cifar-cam", obj=args, standalone_mode=False) or 0
@@ -164,14 +165,17 @@ def override(name:str,  # of a recipe
     if "lr" in changes and "points" in options: raise InputError(f"the schedule of {name} names its learning rates: --lr needs another --scheduler with it")
     return replace(recipe, **changes, scheduler_options=options)
 
-# %% ../nbs/12_command_line.ipynb #af7e8849
+# %% ../nbs/12_command_line.ipynb #39605886
 def _check_layer(recipe, layer:str):
     "Draw one map with the untrained network, so that a wrong layer is refused now and not after the training."
     import torch
     from cifar_cam.gradcam import grad_cam
     grad_cam(recipe.model(), torch.zeros(1, 3, 32, 32), layer)
 
-def _line(ctx) -> str: return shlex.join(["cifar-cam", *ctx.obj])
+def _line(ctx) -> str:
+    "What was typed, fit for a record."
+    from cifar_cam.report import printable
+    return printable(shlex.join(["cifar-cam", *ctx.obj]))
 
 def _leave(ctx, run, folder:Path, layer:str, started:float):
     "Write the page of a run, and say where it is."
@@ -210,10 +214,10 @@ def _save(run, folder:Path):
     save_weights(run.model, folder/"weights.safetensors", recipe=run.recipe.name, data=run.history.data, classes=list(run.test.classes),
                  mean=list(run.recipe.mean), std=list(run.recipe.std), test=run.record["test"])
 
-# %% ../nbs/12_command_line.ipynb #ad4e59f9
+# %% ../nbs/12_command_line.ipynb #d8aeef04
 @app.command()
 def train(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", epochs:Count=None, batch_size:Count=None,
-          lr:Annotated[float|None, typer.Option(metavar="X", help="Learning rate; the peak, where the schedule has one.")]=None,
+          lr:Annotated[float|None, typer.Option(max=1e6, metavar="X", help="Learning rate; the peak, where the schedule has one.")]=None,
           optimizer:Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam or adamw.")]=None,
           scheduler:Annotated[str|None, typer.Option(metavar="NAME", help="constant, onecycle, step, plateau or cosine.")]=None, width:Width=None,
           valid:Annotated[int|None, typer.Option(min=0, metavar="N", help="Validation images. Default: a tenth; 0: measure on the test images after each epoch.")]=None,
@@ -241,19 +245,32 @@ def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
     run = recipes.train(recipe, data, out=folder, resume=resume, **settings)
     _leave(ctx, run, folder, layer, started)
 
-# %% ../nbs/12_command_line.ipynb #ae7ab7ef
+# %% ../nbs/12_command_line.ipynb #7f116884
 def _load(weights:Path|None, toy:bool=False):
-    "A trained model, what is known about it, and its name in words."
-    from cifar_cam.core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, InputError
+    "A trained model, the facts about its images, and its name in words."
+    from cifar_cam.core import InputError
     from cifar_cam.recipes import WEIGHTS
+    from cifar_cam.report import printable
     from cifar_cam.training import load_weights
     path = weights or WEIGHTS/f"{'toy' if toy else 'short'}.safetensors"
     path = path/"weights.safetensors" if path.is_dir() else path
-    model, meta = load_weights(path)
-    facts = dict(classes=tuple(meta.get("classes", CIFAR10_CLASSES)), mean=meta.get("mean", CIFAR10_MEAN), std=meta.get("std", CIFAR10_STD))
-    if len(facts["classes"]) != model.config["num_classes"]: raise InputError(f"{path} names {len(facts['classes'])} classes for {model.config['num_classes']} logits")
+    try:
+        model, meta = load_weights(path)
+        facts = _facts(model, meta)
+    except (TypeError, KeyError, AttributeError): raise InputError(f"{path} has a description that cannot be used: write it with save_weights") from None
     trained = f"trained on {meta['data']}" if "data" in meta else "training data unknown"
-    return model, facts, f"{path if weights else 'the network that ships with the package'} ({model.config['arch']}, {trained})"
+    source = printable(path) if weights else "the network that ships with the package"
+    return model, facts, f"{source} ({model.config['arch']}, {trained})"
+
+# %% ../nbs/12_command_line.ipynb #83a3a223
+def _facts(model, meta:dict) -> dict:
+    "Classes and statistics that the weights file names; those of CIFAR-10 where it names none."
+    from cifar_cam.core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, InputError
+    facts = {name: tuple(meta.get(name, default)) for name, default in (("classes", CIFAR10_CLASSES), ("mean", CIFAR10_MEAN), ("std", CIFAR10_STD))}
+    lengths = [len(v) for v in facts.values()]
+    if lengths != [model.config["num_classes"], 3, 3]:
+        raise InputError(f"the weights name {lengths[0]} classes for {model.config['num_classes']} logits, and statistics of {lengths[1]} and {lengths[2]} channels")
+    return facts
 
 # %% ../nbs/12_command_line.ipynb #1e6e9135
 def _files(folder:Path) -> list:
@@ -273,18 +290,18 @@ def _each(paths, read) -> tuple[list, list]:
     for path, why in skipped: print(f"cifar-cam: skipped {path}: {why}", file=sys.stderr)
     return done, skipped
 
-# %% ../nbs/12_command_line.ipynb #dd4d43e1
+# %% ../nbs/12_command_line.ipynb #d7ad4f0a
 def _labelled(folder:Path, classes) -> tuple:
     "The images in the sub-folders of `folder`, each named like a class, as an ImageSet; and what was skipped."
     import numpy as np
     from cifar_cam.core import ImageSet, InputError
-    from cifar_cam.report import open_photo, to_input
+    from cifar_cam.report import open_photo, printable, to_input
     if not folder.is_dir(): raise InputError(f"--images {folder} is not a folder")
     label = {p: i for i, name in enumerate(classes) if (folder/name).is_dir() for p in _files(folder/name)}
     if not label: raise InputError(f"--images {folder} must hold folders named like the classes ({', '.join(classes)}) with images in them")
     done, skipped = _each(label, lambda p: (to_input(open_photo(p)), label[p]))
     pixels, labels = zip(*done)
-    return ImageSet(np.stack(pixels), np.array(labels, dtype=np.int64), classes, name=folder.resolve().name), skipped
+    return ImageSet(np.stack(pixels), np.array(labels, dtype=np.int64), classes, name=printable(folder.resolve().name)), skipped
 
 # %% ../nbs/12_command_line.ipynb #c49261e7
 def _evaluation(p, about:str, skipped, ctx) -> dict:

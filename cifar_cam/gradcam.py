@@ -171,9 +171,9 @@ def overlay(
     if not 0 <= alpha <= 1: raise InputError(f"alpha must lie in 0..1, got {alpha}")
     return np.round((1 - alpha) * image + alpha * 255 * colormaps[cmap](heat.astype(float))[..., :3]).astype(np.uint8)
 
-# %% ../nbs/08_gradcam.ipynb #596277e2
+# %% ../nbs/08_gradcam.ipynb #a914ab42
 def _title(row, titles):
-    for ax, title in zip(row, titles): ax.set(xticks=[], yticks=[]); ax.set_title(title, fontsize=7)
+    for ax, title in zip(row, titles): ax.set(xticks=[], yticks=[]); ax.set_title(title, fontsize=7, pad=3)
 
 def _draw_blend(ax, image, heat):
     ax.imshow(overlay(image, heat))
@@ -192,7 +192,25 @@ def _choose(images, predictions, index, mean, std):
     index = _positions(index, len(images))
     return index, normalize(images.images[index], mean, std)
 
-# %% ../nbs/08_gradcam.ipynb #b45a408b
+# %% ../nbs/08_gradcam.ipynb #f43fcfe8
+def _draw_class(axs, image, heat, name, p, which):
+    "Map and blend of one class on two axes."
+    shown = axs[0].imshow(heat, vmin=0, vmax=1)
+    _draw_blend(axs[1], image, heat)
+    _title(axs, [f"{which}:\n{name}", f"p {p:.2f}"])
+    return shown
+
+def _grid(n, each, ncols, size):
+    "Figure for `n` entries of `each` pictures, `ncols` entries to a line, and its axes, one row per entry."
+    import matplotlib.pyplot as plt
+    nrows = -(-n // ncols)
+    fig, axs = plt.subplots(nrows, each*ncols, figsize=(each*ncols*size + .9, nrows*(size + .35) + .3), squeeze=False)
+    for ax in axs.flat: ax.set(xticks=[], yticks=[])
+    axs = axs.reshape(nrows * ncols, each)
+    for ax in axs[n:].flat: ax.set_axis_off()
+    return fig, axs
+
+# %% ../nbs/08_gradcam.ipynb #818f212f
 def show_gradcam(
     images:ImageSet,  # the images
     predictions:Predictions,  # of the same images in the same order
@@ -200,21 +218,19 @@ def show_gradcam(
     index,  # which images to draw: positions in `images`
     layer="layer3",  # whose maps
     mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what the images are normalised with
+    ncols:int=1,  # images per line
+    size:float=1.15,  # of one picture in inches
 ):  # -> Figure
-    "One row per image: the image, then map and blend for the predicted class, then for the true class."
-    import matplotlib.pyplot as plt
+    "For each image: the image, then map and blend for the predicted class, then for the true class."
     index, x = _choose(images, predictions, index, mean, std)
-    fig, axs = plt.subplots(len(index), 5, figsize=(6.6, 1.5*len(index) + .4), squeeze=False)
+    fig, axs = _grid(len(index), 5, ncols, size)
     for which, classes, col in (("predicted", predictions.predicted, 1), ("true", images.labels, 3)):
         for row, k, heat in zip(axs, index, grad_cam(model, x, layer, classes[index]).numpy()):
-            shown = row[col].imshow(heat, vmin=0, vmax=1)
-            _draw_blend(row[col+1], images.images[k], heat)
-            _title(row[col:], [f"{which}: {images.classes[classes[k]]}\np {predictions.probabilities[k, classes[k]]:.2f}", "blend"])
-    for row, k in zip(axs, index):
-        row[0].imshow(images.images[k])
-        _title(row, [f"image {k}\n{images.classes[images.labels[k]]} / {images.classes[predictions.predicted[k]]}"])
-    fig.colorbar(shown, ax=axs, fraction=.03, pad=.02, shrink=min(1, 3/len(index)), label="share of the map's maximum")
-    fig.suptitle(f"{images.name}: Grad-CAM at {find_layer(model, layer)[0]} (true / predicted)", fontsize=9)
+            p = predictions.probabilities[k, classes[k]]
+            shown = _draw_class(row[col:], images.images[k], heat, images.classes[classes[k]], p, which)
+    for row, k in zip(axs, index): row[0].imshow(images.images[k]); _title(row, [f"image {k}"])
+    fig.colorbar(shown, ax=axs, fraction=.03, pad=.02, shrink=min(1, 3*ncols/len(index)), label="share of the map's maximum")
+    fig.suptitle(f"{images.name}: Grad-CAM at {find_layer(model, layer)[0]}", fontsize=9)
     return fig
 
 # %% ../nbs/08_gradcam.ipynb #36e1e9cf
@@ -227,7 +243,7 @@ def _evidence_row(fig, row, image, pred, true, against, titles):
     _draw_blend(row[4], image, against.numpy())
     _title(row, titles)
 
-# %% ../nbs/08_gradcam.ipynb #3dc84789
+# %% ../nbs/08_gradcam.ipynb #c775193d
 def show_evidence(
     images:ImageSet,  # the images
     predictions:Predictions,  # of the same images in the same order
@@ -235,12 +251,12 @@ def show_evidence(
     index,  # which images to draw: positions in `images`
     layer="layer3",  # whose maps
     mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what the images are normalised with
+    size:float=1.15,  # of one picture in inches
 ):  # -> Figure
     "One row per image: signed maps in logits for the predicted and the true class, their difference, and what speaks against."
-    import matplotlib.pyplot as plt
     index, x = _choose(images, predictions, index, mean, std)
     pred, true = (grad_cam(model, x, layer, t[index], signed=True) for t in (predictions.predicted, images.labels))
-    fig, axs = plt.subplots(len(index), 5, figsize=(7, 1.5*len(index) + .4), squeeze=False)
+    fig, axs = _grid(len(index), 5, 1, size)
     for row, k, *maps in zip(axs, index, pred, true, _unit((-pred).relu())):
         p, t = (images.classes[c] for c in (predictions.predicted[k], images.labels[k]))
         titles = f"image {k}", f"predicted:\n{p}", f"true:\n{t}", f"{p}\nminus {t}", f"against\n{p}"
