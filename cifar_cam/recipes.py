@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from . import resnet
-from .augment import POLICIES, build
+from .augment import MEAN_255, POLICIES, build, step
 from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, seed_everything, write_json
 from .data import load_data, make_loader, split
-from .misclassified import Predictions, predict
+from .misclassified import Predictions, add_mirrored, predict
 from .schedules import make_scheduler
-from .training import (History, choose_device, choose_precision, fit, load_weights, make_optimizer, save_weights)
+from .training import (History, choose_device, choose_precision, fit, load_weights, make_average, make_optimizer, save_weights)
 
 # %% ../nbs/10_recipes.ipynb #1bd52ba9
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class Recipe:
     mean: tuple = CIFAR10_MEAN  # statistics that Normalize uses
     std: tuple = CIFAR10_STD
     batch_size: int = 128  # images per step
-    optimizer: str = "sgd"  # "sgd", "adam" or "adamw"
+    optimizer: str = "sgd"  # "sgd", "adam", "adamw" or "muon"
     lr: float = .1  # given to the optimizer; a schedule may overwrite it
-    momentum: float = .9  # SGD only, in [0, 1)
+    momentum: float = .9  # SGD and Muon only, in [0, 1)
+    other_lr: float = 1.  # Muon only: of what is no convolution
     nesterov: bool = False  # SGD only: look ahead along the momentum?
     weight_decay: float = 0.  # see `training.make_optimizer`
     decay_all: bool = True  # False: weights of convolutions and linear layers only
@@ -52,6 +53,7 @@ class Recipe:
     l1: float = 0.  # times the sum of absolute weights, added to the loss
     l2: float = 0.  # times the sum of squared weights, added to the loss
     smoothing: float = 0.  # label smoothing, in [0, 1)
+    average: float = 0.  # decay per step of an average of the weights, in [0, 1); 0: none, else the average is the result
     seed: int = 0  # decides first weights, order and augmentation
 
     def __post_init__(self):
@@ -60,9 +62,9 @@ class Recipe:
         for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("l1", 0), ("l2", 0), ("weight_decay", 0)):
             if not getattr(self, name) >= low: raise InputError(f"{name} must be at least {low}, got {getattr(self, name)}")
         if self.flip not in (None, "alternate"): raise InputError(f"flip must be None or 'alternate', got {self.flip!r}")
-        if not 0 <= self.momentum < 1: raise InputError(f"momentum must lie in [0, 1), got {self.momentum}")
         if self.nesterov and self.momentum == 0: raise InputError("nesterov needs a momentum above 0")
-        if not 0 <= self.smoothing < 1: raise InputError(f"smoothing must lie in [0, 1), got {self.smoothing}")
+        for name in ("momentum", "smoothing", "average"):
+            if not 0 <= getattr(self, name) < 1: raise InputError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         resnet._check_config(self.arch, 10, self.norm, self.dropout, self.width)
         make_scheduler(self.make_optimizer(torch.nn.Linear(1, 1)), self.scheduler, self.epochs, 1000, **self.scheduler_options)
         build(self.policy, self.mean, self.std)
@@ -73,7 +75,7 @@ class Recipe:
 
     def make_optimizer(self, model):
         "The optimizer over `model`'s parameters."
-        return make_optimizer(model, self.optimizer, self.lr, self.momentum, self.nesterov, self.weight_decay, self.decay_all)
+        return make_optimizer(model, self.optimizer, self.lr, self.momentum, self.nesterov, self.weight_decay, self.decay_all, self.other_lr)
 
 # %% ../nbs/10_recipes.ipynb #546bf539
 def _plain(value):
@@ -110,9 +112,13 @@ def load_recipe(path) -> Recipe:
     return recipe_from_dict(settings)
 
 # %% ../nbs/10_recipes.ipynb #bdc01c0d
-_book = Recipe("book", "This book: crop, flip, one hole; OneCycle with a high peak and a linear way down.",
+_sgd = Recipe("sgd", "Crop, flip, one hole; SGD, OneCycle with a high peak and a linear way down.",
     policy=POLICIES["book"], batch_size=128, lr=.15, nesterov=True, weight_decay=5e-4, decay_all=False, smoothing=.1,
     scheduler="onecycle", scheduler_options=dict(pct_start=.2, anneal_strategy="linear", cycle_momentum=False, final_div_factor=1e4))
+_small_hole = step("Cutout", num_holes=1, height=12, width=12, fill=MEAN_255, p=1.)
+_book = replace(_sgd, name="book", note="This book: crop, one smaller hole, every image mirrored in every second epoch; Muon, and an average of the weights.",
+    policy=(*POLICIES["book"][:2], _small_hole, POLICIES["book"][-1]), flip="alternate", batch_size=256, average=.99,
+    optimizer="muon", lr=.03, other_lr=1.5, momentum=.95, nesterov=False, weight_decay=.06)
 
 _course = [
     Recipe("eva4-s9", "Course EVA4, session 9. OneCycle overwrites the lr .01 and the momentum .9 given to SGD.",
@@ -142,10 +148,10 @@ RECIPES = {r.name: r for r in [_book, *_course,
             policy=POLICIES["era1-s11-fixed"]),
     replace(_by_name["eva6-a8-step"], name="eva6-a8-step-fixed", note="As eva6-a8-step, with a step that does fire: every 8 epochs.",
             scheduler_options=dict(step_size=8, gamma=.1)),
-    replace(_book, name="short", epochs=6, lr=.2, flip="alternate", policy=(POLICIES["book"][:2] + POLICIES["book"][-1:]),
-            note="The book's recipe for a computer without a GPU: 6 epochs, no hole, every image mirrored in every second epoch."),
-    replace(_book, name="demo", epochs=3, lr=.05, batch_size=64, note="Three epochs for a first look."),
-    replace(_book, name="toy", epochs=6, lr=.1, batch_size=64, width=16, note="A quarter of the width and six epochs, for the toy set: enough mistakes are left to look at."),
+    replace(_sgd, name="short", epochs=6, lr=.2, flip="alternate", policy=(POLICIES["book"][:2] + POLICIES["book"][-1:]),
+            note="Six epochs with SGD: no hole, every image mirrored in every second epoch."),
+    replace(_sgd, name="demo", epochs=3, lr=.05, batch_size=64, note="Three epochs for a first look."),
+    replace(_sgd, name="toy", epochs=6, lr=.1, batch_size=64, width=16, note="A quarter of the width and six epochs, for the toy set: enough mistakes are left to look at."),
 ]}
 
 # %% ../nbs/10_recipes.ipynb #06ebeb41
@@ -175,13 +181,16 @@ def _versions() -> dict:
     return {"python": platform.python_version(), "cifar_cam": __version__, **{name: version(name) for name in VERSIONS}}
 
 # %% ../nbs/10_recipes.ipynb #97339e69
-def make_record(recipe:Recipe, history:History, predictions:Predictions, **facts) -> dict:
+def make_record(recipe:Recipe, history:History, predictions:Predictions,
+                variants:dict|None=None,  # name -> Predictions of the same images, obtained in another way
+                **facts) -> dict:
     "The record of a run: what went in, what came out, on what and when."
     trained = sum(history["seconds"])
     images = facts["train_images"] * len(history)
     return dict(recipe=asdict(recipe), data=history.data, **facts, epochs=len(history),
                 test=dict(name=predictions.name, images=len(predictions.labels), accuracy=predictions.accuracy, loss=predictions.loss,
                           class_accuracy=dict(zip(predictions.classes, map(float, predictions.class_accuracy())))),
+                variants={name: dict(accuracy=v.accuracy, loss=v.loss) for name, v in (variants or {}).items()},
                 train_seconds=trained, images_per_second=images / trained,
                 date=date.today().isoformat(), versions=_versions(), history=history.rows)
 
@@ -221,6 +230,7 @@ def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
           progress:bool=True,  # show a bar and a line per epoch?
           limit:int|None=None,  # train on this many images, a stratified choice
           n_valid:int|None=None,  # validation images; None: a tenth; 0: measure on the test images after every epoch
+          watch:bool=True,  # measure after every epoch? False with n_valid=0: the test images are looked at once, at the end
           ) -> Run:
     "Run a recipe: data, model, training, and one look at the test images at the end."
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
@@ -236,16 +246,24 @@ def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
     scheduler, per = make_scheduler(optimizer, recipe.scheduler, recipe.epochs, len(loader), **recipe.scheduler_options)
     history = History(name=recipe.name, data=images.name, eval_name=eval_name)
     facts = dict(train_images=len(images), valid_images=0 if eval_name == "test" else len(watched), precision=precision, device=device_name(device))
-    fit(model, loader, make_loader(watched, None, 256, mean=recipe.mean, std=recipe.std), recipe.epochs, optimizer, scheduler, per,
-        recipe.smoothing, recipe.l1, recipe.l2, str(device), precision, out and Path(out)/"checkpoint.pt", resume,
+    average = make_average(model, recipe.average) if recipe.average else None
+    fit(model, loader, make_loader(watched, None, 256, mean=recipe.mean, std=recipe.std) if watch else None, recipe.epochs, optimizer, scheduler,
+        per, average, recipe.smoothing, recipe.l1, recipe.l2, str(device), precision, out and Path(out)/"checkpoint.pt", resume,
         json.loads(json.dumps(dict(asdict(recipe), **facts, data=images.name))), out and tensorboard and _tensorboard(out), progress, history)
-    return _finish(model.cpu().eval(), history, recipe, facts, test, out)
+    return _finish(model, average, history, recipe, facts, test, out)
 
 # %% ../nbs/10_recipes.ipynb #3326601e
-def _finish(model, history, recipe, facts, test, out) -> Run:
-    "Measure the test images once, and write what the run leaves."
-    predictions = predict(model, test, recipe.mean, recipe.std)
-    record = make_record(recipe, history, predictions, **facts)
+def _finish(last, average, history, recipe, facts, test, out) -> Run:
+    "Measure the test images, and write what the run leaves."
+    model = (last if average is None else average.module).cpu().eval()
+    look = lambda m: predict(m.cpu(), test, recipe.mean, recipe.std)
+    mirror = lambda p, m: add_mirrored(p, m, test, recipe.mean, recipe.std)
+    predictions = look(model)
+    variants = {"with mirror images": mirror(predictions, model)}
+    if average is not None:
+        variants["last weights"] = look(last)
+        variants["last weights, with mirror images"] = mirror(variants["last weights"], last)
+    record = make_record(recipe, history, predictions, variants, **facts)
     if out is not None:
         out = Path(out)
         history.to_csv(out/"history.csv")

@@ -38,11 +38,11 @@ def make_scheduler(optimizer:torch.optim.Optimizer,
                    **options):  # arguments of that schedule, see the table in this chapter
     "A torch scheduler and how often to step it: `(scheduler, \"batch\" or \"epoch\")`; constant gives `(None, \"epoch\")`."
     if name not in SCHEDULES: raise InputError(f"scheduler must be one of {', '.join(SCHEDULES)}, got {name!r}")
-    lr, total = optimizer.param_groups[0]["lr"], epochs * steps_per_epoch
+    lrs, total = [group["lr"] for group in optimizer.param_groups], epochs * steps_per_epoch
     try:
         if name == "constant": return _no_options(options), "epoch"
         if name == "onecycle": _check_cycle(total, options)
-        if name == "onecycle": return S.OneCycleLR(optimizer, **{"max_lr": lr, "total_steps": total, **options}), "batch"
+        if name == "onecycle": return S.OneCycleLR(optimizer, **{"max_lr": lrs, "total_steps": total, **options}), "batch"
         if name == "step": return S.StepLR(optimizer, **options), "epoch"
         if name == "plateau": return S.ReduceLROnPlateau(optimizer, **{"mode": "max", **options}), "epoch"
         if name == "cosine": return S.CosineAnnealingLR(optimizer, **{"T_max": epochs, **options}), "epoch"
@@ -51,7 +51,7 @@ def make_scheduler(optimizer:torch.optim.Optimizer,
         scale = steps_per_epoch if per == "batch" else 1
         xs, ys = zip(*((x * scale, y) for x, y in options.pop("points")))
         _no_options(options)
-        return _points(optimizer, xs, ys, lr), per
+        return _points(optimizer, xs, ys, lrs[0]), per
     except (TypeError, ValueError, KeyError) as e: raise InputError(f"scheduler {name} cannot be built from {options}: {e}") from None
 
 def _check_cycle(total:int, options:dict):
