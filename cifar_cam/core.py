@@ -34,18 +34,7 @@ class ImageSet:
     masks: np.ndarray|None = None  # bool, shape [N,32,32]: where the object is (only the toy set knows)
     name: str = "unnamed"  # which data this is; printed on every figure, report and record
 
-    def __post_init__(self):
-        im, lb = self.images, self.labels
-        if not (isinstance(im, np.ndarray) and im.dtype == np.uint8 and im.ndim == 4 and im.shape[1:] == (32, 32, 3)):
-            raise InputError(f"images must be a uint8 array of shape [N,32,32,3], got {_describe(im)}")
-        if not (isinstance(lb, np.ndarray) and lb.dtype == np.int64 and lb.shape == (len(im),)):
-            raise InputError(f"labels must be an int64 array of shape [{len(im)}], got {_describe(lb)}")
-        if len(lb) and not (0 <= lb.min() and lb.max() < len(self.classes)):
-            raise InputError(f"labels must lie in 0..{len(self.classes)-1} for {len(self.classes)} classes, "
-                             f"got {lb.min()}..{lb.max()}")
-        mk = self.masks
-        if mk is not None and not (isinstance(mk, np.ndarray) and mk.dtype == bool and mk.shape == im.shape[:3]):
-            raise InputError(f"masks must be a bool array of shape {list(im.shape[:3])}, got {_describe(mk)}")
+    def __post_init__(self): _check_set(self.images, self.labels, self.classes, self.masks)
 
     def __len__(self): return len(self.images)
     def __repr__(self): return f"ImageSet({self.name}: {len(self):,} images, {len(self.classes)} classes)"
@@ -57,6 +46,17 @@ class ImageSet:
         return ImageSet(self.images[index], self.labels[index], self.classes, masks, self.name)
 
 # %% ../nbs/00_core.ipynb #8475d457
+def _check_set(im, lb, classes, mk):
+    "Refuse arrays that cannot be one set of images."
+    if not (isinstance(im, np.ndarray) and im.dtype == np.uint8 and im.ndim == 4 and im.shape[1:] == (32, 32, 3)):
+        raise InputError(f"images must be a uint8 array of shape [N,32,32,3], got {_describe(im)}")
+    if not (isinstance(lb, np.ndarray) and lb.dtype == np.int64 and lb.shape == (len(im),)):
+        raise InputError(f"labels must be an int64 array of shape [{len(im)}], got {_describe(lb)}")
+    if len(lb) and not (0 <= lb.min() and lb.max() < len(classes)):
+        raise InputError(f"labels must lie in 0..{len(classes)-1} for {len(classes)} classes, got {lb.min()}..{lb.max()}")
+    if mk is not None and not (isinstance(mk, np.ndarray) and mk.dtype == bool and mk.shape == im.shape[:3]):
+        raise InputError(f"masks must be a bool array of shape {list(im.shape[:3])}, got {_describe(mk)}")
+
 def _describe(x):
     "Type, dtype and shape of `x` in a few words, for error messages."
     if hasattr(x, "shape"): return f"{type(x).__name__} {x.dtype} {list(x.shape)}"
