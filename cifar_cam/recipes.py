@@ -115,9 +115,13 @@ def load_recipe(path) -> Recipe:
 _sgd = Recipe("sgd", "Crop, flip, one hole; SGD, OneCycle with a high peak and a linear way down.",
     policy=POLICIES["book"], batch_size=128, lr=.15, nesterov=True, weight_decay=5e-4, decay_all=False, smoothing=.1,
     scheduler="onecycle", scheduler_options=dict(pct_start=.2, anneal_strategy="linear", cycle_momentum=False, final_div_factor=1e4))
-_small_hole = step("Cutout", num_holes=1, height=12, width=12, fill=MEAN_255, p=1.)
-_book = replace(_sgd, name="book", note="This book: crop, one smaller hole, every image mirrored in every second epoch; Muon, and an average of the weights.",
-    policy=(*POLICIES["book"][:2], _small_hole, POLICIES["book"][-1]), flip="alternate", batch_size=256, average=.99,
+def _crop_and_hole(size:int) -> tuple:
+    "The book's transforms with a smaller hole, and without a flip: the loader mirrors each image in every second epoch."
+    hole = step("Cutout", num_holes=1, height=size, width=size, fill=MEAN_255, p=1.)
+    return (*POLICIES["book"][:2], hole, POLICIES["book"][-1])
+
+_book = replace(_sgd, name="book", note="This book: crop, hole, every image mirrored in every second epoch; Muon, and an average of the weights.",
+    policy=_crop_and_hole(12), flip="alternate", batch_size=256, average=.99,
     optimizer="muon", lr=.03, other_lr=1.5, momentum=.95, nesterov=False, weight_decay=.06)
 
 _course = [
@@ -148,8 +152,7 @@ RECIPES = {r.name: r for r in [_book, *_course,
             policy=POLICIES["era1-s11-fixed"]),
     replace(_by_name["eva6-a8-step"], name="eva6-a8-step-fixed", note="As eva6-a8-step, with a step that does fire: every 8 epochs.",
             scheduler_options=dict(step_size=8, gamma=.1)),
-    replace(_sgd, name="short", epochs=6, lr=.2, flip="alternate", policy=(POLICIES["book"][:2] + POLICIES["book"][-1:]),
-            note="Six epochs with SGD: no hole, every image mirrored in every second epoch."),
+    replace(_book, name="short", epochs=10, policy=_crop_and_hole(8), note="The book's recipe for a computer without a GPU: half the epochs, so a smaller hole."),
     replace(_sgd, name="demo", epochs=3, lr=.05, batch_size=64, note="Three epochs for a first look."),
     replace(_sgd, name="toy", epochs=6, lr=.1, batch_size=64, width=16, note="A quarter of the width and six epochs, for the toy set: enough mistakes are left to look at."),
 ]}
