@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'WEIGHTS', 'Recipe', 'save_recipe', 'recipe_from_dict', 'load_recipe', 'Run',
            'device_name', 'make_record', 'train', 'get_recipe', 'read_records', 'read_reported', 'standard_error',
-           'results_table', 'load_pretrained', 'model_for']
+           'seed_spread', 'results_table', 'load_pretrained', 'model_for', 'model_card', 'ship']
 
 # %% ../nbs/10_recipes.ipynb #f5927a7c
-import json, os, time
+import json, os, time, warnings
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from importlib.metadata import version
@@ -19,7 +19,7 @@ import torch
 
 from . import resnet
 from .augment import MEAN_255, POLICIES, build, step
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, seed_everything, write_json
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, seed_everything, write_json, write_text
 from .data import load_data, make_loader, split
 from .misclassified import Predictions, add_mirrored, predict
 from .schedules import make_scheduler
@@ -222,6 +222,18 @@ def _prepare(data, limit:int|None, n_valid:int|None, seed:int):
     train, valid = split(train, n_valid, seed)
     return train, valid, test, "valid"
 
+# %% ../nbs/10_recipes.ipynb #158ea3b8
+def _warn_about(recipe, images):
+    "Say what is allowed, but seldom meant."
+    options = recipe.scheduler_options
+    if recipe.scheduler == "step" and options["step_size"] >= recipe.epochs:
+        warnings.warn(f"the step schedule waits {options['step_size']} epochs: in {recipe.epochs} it never changes the learning rate")
+    if recipe.scheduler == "cosine" and options.get("T_max", recipe.epochs) < recipe.epochs:
+        warnings.warn(f"the cosine schedule ends at epoch {options['T_max']} of {recipe.epochs}: from there the learning rate rises again")
+    if recipe.batch_size > len(images):
+        warnings.warn(f"batches of {recipe.batch_size} are larger than the {len(images):,} training images: an epoch is one step")
+    if images.images.min() == images.images.max(): warnings.warn("all training images are the same single colour: there is nothing to learn from")
+
 # %% ../nbs/10_recipes.ipynb #2eea3f2e
 def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
           data="auto",  # "auto", "cifar10", "toy" (see `load_data`), or a pair of ImageSets (train, test)
@@ -240,6 +252,7 @@ def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
     if (resume or tensorboard) and out is None: raise InputError("resume and tensorboard need a folder: pass out")
     if out is not None and Path(out).exists() and not Path(out).is_dir(): raise InputError(f"out must be a folder, {out} is a file")
     images, watched, test, eval_name = _prepare(data, limit, n_valid, recipe.seed)
+    _warn_about(recipe, images)
     device = choose_device(device)
     precision = choose_precision(precision, device)
     seed_everything(recipe.seed)
@@ -304,21 +317,38 @@ def standard_error(accuracy:float,  # fraction in [0, 1]
     if not (0 <= accuracy <= 1 and n >= 1): raise InputError(f"accuracy must lie in [0, 1] and n be at least 1, got {accuracy} and {n}")
     return (accuracy * (1 - accuracy) / n)**.5
 
+def seed_spread(accuracies) -> tuple[float, float]:
+    "Mean and standard deviation over runs that differ in nothing but the seed."
+    if len(accuracies) < 2: raise InputError(f"a spread needs at least two runs, got {len(accuracies)}")
+    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
+
+# %% ../nbs/10_recipes.ipynb #5a0c24e6
+_COLUMNS = ("recipe", "reported, test", "measured, test", "difference", "with mirror images", "epochs", "seed", "data", "how")
+
+def _measured(record, said) -> list:
+    "The measured part of a row: one run."
+    t, mirrored = record["test"], record.get("variants", {}).get("with mirror images")
+    return [f"{t['accuracy']:.2%} ± {standard_error(t['accuracy'], t['images']):.2%}",
+            f"{100 * (t['accuracy'] - said['test_accuracy']):+.2f}" if said else "", f"{mirrored['accuracy']:.2%}" if mirrored else "",
+            record["epochs"], record["recipe"]["seed"], record["data"], f"{record['precision']}, {record['device']}, {record['date']}"]
+
+def _rows(recipe, records:list, said) -> list:
+    "The rows of one recipe: one per run, and their mean where there are several."
+    if not records: return [["not yet run", "", "", recipe.epochs, recipe.seed, "", ""]]
+    rows = [_measured(r, said) for r in records]
+    if len(records) < 2: return rows
+    mean, spread = seed_spread([r["test"]["accuracy"] for r in records])
+    return rows + [[f"**{mean:.2%}**, seeds scatter by {spread:.2%}", "", "", "", f"{len(records)} runs", "", "mean and standard deviation"]]
+
 def results_table(folder=RUNS) -> str:
     "A Markdown table of all recipes, reported against measured, made from the files in `folder`."
     records, reported = read_records(folder), read_reported(folder)
-    lines = ["| recipe | reported, test % | measured, test % | epochs | seed | data | precision | device | date |", "|---" * 9 + "|"]
+    lines = [_COLUMNS, ["---"] * len(_COLUMNS)]
     for name, recipe in RECIPES.items():
-        said = f"{reported[name]['test_accuracy']:.2%}, {reported[name]['epochs']} epochs" if name in reported else ""
-        for r in records.get(name, [None]): lines.append(f"| `{name}` | {said} | " + _measured(r, recipe) + " |")
-    return "\n".join(lines)
-
-def _measured(record, recipe) -> str:
-    "The measured part of a row."
-    if record is None: return f"not yet run | {recipe.epochs} | {recipe.seed} | | | |"
-    t = record["test"]
-    return " | ".join([f"{t['accuracy']:.2%} ± {standard_error(t['accuracy'], t['images']):.2%}", str(record["epochs"]),
-                       str(record["recipe"]["seed"]), record["data"], record["precision"], record["device"], record["date"]])
+        said = reported.get(name)
+        told = f"{said['test_accuracy']:.2%}, {said['epochs']} epochs" if said else ""
+        lines += [[f"`{name}`", told, *row] for row in _rows(recipe, records.get(name, []), said)]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 # %% ../nbs/10_recipes.ipynb #68917726
 WEIGHTS = Path(resnet.__file__).parent/"weights"  # safetensors files that ship with the package
@@ -333,3 +363,40 @@ def load_pretrained(name:str="short",  # a recipe whose weights ship with the pa
 def model_for(images:ImageSet) -> torch.nn.Module:
     "The trained model that ships for this data set: CIFAR-10 or toy."
     return load_pretrained("toy" if images.name.startswith("toy") else "short")
+
+# %% ../nbs/10_recipes.ipynb #0d9b3891
+def model_card(record:dict) -> str:  # Markdown
+    "What a user of shipped weights must know, made from the record of the run."
+    test, shipped, mirrored = record["test"], record["shipped"], record["variants"]["with mirror images"]
+    by_class = sorted(test["class_accuracy"].items(), key=lambda item: item[1])
+    return f"""# Weights `{record['recipe']['name']}`
+
+- **Model**: {record['recipe']['arch']} for 32x32 images, {record['recipe']['width']} channels in the first stage; {shipped['dtype']}, safetensors, loaded as float32.
+- **Input**: RGB, values in [0, 1], minus mean {record['recipe']['mean']}, divided by standard deviation {record['recipe']['std']}.
+- **Trained on**: {record['data']}, {record['train_images']:,} images, {record['epochs']} epochs, seed {record['recipe']['seed']}, {record['precision']}, {record['device']}, {record['train_seconds']/60:.0f} minutes, {record['date']}.
+- **Accuracy** on {test['name']}, {test['images']:,} images: {test['accuracy']:.2%} as trained, {shipped['accuracy']:.2%} as shipped ({shipped['correct']:,} right); with mirror images {mirrored['accuracy']:.2%}. Standard error {standard_error(test['accuracy'], test['images']):.2%}. One run: nothing is said about other seeds.
+- **Best and worst class**: {by_class[-1][0]} {by_class[-1][1]:.1%}, {by_class[0][0]} {by_class[0][1]:.1%}.
+- **Licence**: Apache-2.0, as the package. The data set has terms of its own.
+- **Limits**: it knows ten classes and must answer one of them, for any image at all. Its probabilities are not those of photographs from elsewhere. For teaching.
+"""
+
+# %% ../nbs/10_recipes.ipynb #6962a158
+def ship(folder,  # of a finished run: `weights.safetensors`, `run.json`, `history.csv`
+         test:ImageSet,  # the test images that the record names
+         weights=WEIGHTS, runs=RUNS,  # where to
+         ) -> dict:  # the record, with what the shipped file reaches
+    "Put a run's weights into the package in half precision, measure that file, and keep record and model card."
+    folder, weights, runs = Path(folder), Path(weights), Path(runs)
+    if not (folder/"run.json").is_file(): raise InputError(f"{folder} holds no finished run: run.json is missing")
+    model, meta = load_weights(folder/"weights.safetensors")
+    record = json.loads((folder/"run.json").read_text(encoding="utf-8"))
+    if record["test"]["name"] != test.name: raise InputError(f"the run was measured on {record['test']['name']}, got {test.name}")
+    name, r = record["recipe"]["name"], record["recipe"]
+    path = weights/f"{name}.safetensors"
+    save_weights(model, path, half=True, **{k: v for k, v in meta.items() if k != "config"})
+    p = predict(load_weights(path)[0], test, r["mean"], r["std"])
+    record["shipped"] = dict(file=path.name, dtype="float16", accuracy=p.accuracy, loss=p.loss, correct=int(p.correct.sum()))
+    write_text(weights/f"{name}.md", model_card(record))
+    write_text(runs/name/"history.csv", (folder/"history.csv").read_text(encoding="utf-8"))
+    write_json(runs/name/"run.json", record)
+    return record

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['History', 'read_history', 'choose_device', 'choose_precision', 'orthogonalize', 'Muon', 'make_optimizer', 'penalty',
            'eval_mode', 'Meter', 'evaluate', 'make_average', 'save_checkpoint', 'load_checkpoint', 'TrainingError',
-           'fit', 'save_weights', 'load_weights']
+           'fit', 'save_weights', 'load_weights', 'convert_checkpoint']
 
 # %% ../nbs/04_training.ipynb #6c038c70
 import csv, io, json, math, time
@@ -348,6 +348,9 @@ def fit(model:nn.Module,
             with accelerator.autocast(): _record(history, average or wrapped, valid_loader, epoch, lr, measured, start)
             if not _per_batch(scheduler, scheduler_per): _step_epoch(scheduler, history)
             if accelerator.is_main_process: _after_epoch(history, checkpoint, settings, parts, callback, progress)
+    except TrainingError as e:
+        if not (checkpoint and history.rows): raise
+        raise TrainingError(f"{e}. The weights after epoch {len(history)} are kept in {checkpoint}") from None
     finally:  # Accelerate patches the model; a second fit must find it untouched
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"): model.__dict__.pop(name, None)
     return history
@@ -375,7 +378,36 @@ def load_weights(path) -> tuple[nn.Module, dict]:  # the model in eval mode on t
     except (SafetensorError, ValueError, OSError) as e:
         raise InputError(f"{path} is not a safetensors file that can be read: {e}") from None
     if not meta: raise InputError(f"{path} does not say which model it is for: write it with save_weights")
-    model = resnet.build(**meta["config"])
+    try: model = resnet.build(**meta["config"])
+    except (TypeError, KeyError) as e: raise InputError(f"{path} describes no model of this package ({e!r}): write it with save_weights") from None
     try: model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     except RuntimeError as e: raise InputError(f"the weights in {path} do not fit the model they name: {e}") from None
     return model.eval(), meta
+
+# %% ../nbs/04_training.ipynb #53f7c0c3
+def _state_dict(path) -> dict:
+    "The tensors of a checkpoint by name, without wrapper and without the prefix of several GPUs. No code is run."
+    try: saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError: raise InputError(f"there is no checkpoint at {path}") from None
+    except Exception as e: raise InputError(f"{path} cannot be read as plain weights ({type(e).__name__}): it is damaged, or it holds code, which is never run") from None
+    for key in ("net", "state_dict", "model"):
+        if isinstance(saved, dict) and isinstance(saved.get(key), dict): saved = saved[key]
+    if not isinstance(saved, dict) or not saved or not all(isinstance(v, torch.Tensor) for v in saved.values()):
+        raise InputError(f"{path} holds no state_dict: expected tensors by name, bare or under 'net', 'state_dict' or 'model'")
+    return {k.removeprefix("module."): v for k, v in saved.items()}
+
+# %% ../nbs/04_training.ipynb #6ec0e51b
+def convert_checkpoint(path,  # a file written by torch.save: a state_dict, bare or under "net", "state_dict" or "model"
+                       ) -> nn.Module:  # a ResNet in eval mode, on the CPU
+    "Load a foreign CIFAR ResNet18 or ResNet34 without running code from its file."
+    state = _state_dict(path)
+    missing = [k for k in ("conv1.weight", "linear.weight") if k not in state]
+    if missing: raise InputError(f"{path} is no CIFAR ResNet: it lacks {', '.join(missing)}; it has {', '.join(list(state)[:4])}, ...")
+    blocks = tuple(len({k.split(".")[1] for k in state if k.startswith(f"layer{i}.")}) for i in range(1, 5))
+    arch = next((name for name, b in resnet.BLOCKS.items() if b == blocks), None)
+    if arch is None: raise InputError(f"{path} has {blocks} blocks in layer1 to layer4, expected one of {resnet.BLOCKS}")
+    if "bn1.running_mean" not in state: raise InputError(f"{path} has no BatchNorm statistics, and the groups of another norm cannot be read from weights")
+    model = resnet.build(arch, num_classes=len(state["linear.weight"]), width=len(state["conv1.weight"]))
+    try: model.load_state_dict(state)
+    except RuntimeError as e: raise InputError(f"{path} differs from a CIFAR {arch}: {' '.join(str(e).split())[:300]}") from None
+    return model.eval()
