@@ -30,6 +30,7 @@ class Page(HTMLParser):
         for name in ("href", "src", "data", "poster"):
             if not attrs.get(name) or (tag, name) == ("link", "href") and attrs.get("rel") in ("canonical", "alternate"): continue
             self.links.append(Link(attrs[name], (tag, name) in LOADS, line))
+        if attrs.get("property") == "og:image": self.links.append(Link(attrs.get("content", ""), False, line))
         if tag == "img" and not attrs.get("alt", "").strip():
             self.problems.append(f"line {line}: picture without a description: {attrs.get('src', '')[:60]}")
         if "cell-output-error" in classes: self.problems.append(f"line {line}: a cell that ended in an error")
