@@ -26,10 +26,12 @@ local names = is_html and read_names() or {}
 -- An ordinary word such as `train` is also a variable in the text, so a bare one is linked only with "()".
 -- The `false` keeps Pandoc from walking into the new link and linking its text again, without end.
 local function link_name(code)
+  if is_html and #code.text <= 20 then code.classes:insert("whole") end
   local text = code.text:gsub("%(%)$", "")
   local page = names[text]
   local sure = text ~= code.text or text:match("[_%.%u]")
   if page and sure then return pandoc.Link(code, offset .. "/" .. page, "", {class = "reference"}), false end
+  return code
 end
 
 local function plumbing(text)
