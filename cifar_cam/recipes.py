@@ -271,6 +271,7 @@ def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
 # %% ../nbs/10_recipes.ipynb #3326601e
 def _finish(last, average, history, recipe, facts, test, out) -> Run:
     "Measure the test images, and write what the run leaves."
+    from accelerate import PartialState
     model = (last if average is None else average.module).cpu().eval()
     look = lambda m: predict(m.cpu(), test, recipe.mean, recipe.std)
     mirror = lambda p, m: add_mirrored(p, m, test, recipe.mean, recipe.std)
@@ -280,7 +281,7 @@ def _finish(last, average, history, recipe, facts, test, out) -> Run:
         variants["last weights"] = look(last)
         variants["last weights, with mirror images"] = mirror(variants["last weights"], last)
     record = make_record(recipe, history, predictions, variants, **facts)
-    if out is not None:
+    if out is not None and PartialState().is_main_process:  # of several processes, one writes
         out = Path(out)
         history.to_csv(out/"history.csv")
         save_weights(model, out/"weights.safetensors", recipe=recipe.name, data=history.data, classes=list(test.classes),

@@ -231,10 +231,11 @@ class TrainingError(RuntimeError):
 
 def _accelerator(device:torch.device, precision:str):
     "Hugging Face Accelerate for one device and precision, free of what an earlier run in this process chose."
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DataLoaderConfiguration
     from accelerate.state import AcceleratorState
     AcceleratorState._reset_state(True)
-    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=device.type == "cpu")
+    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=device.type == "cpu",
+                       dataloader_config=DataLoaderConfiguration(split_batches=True))  # several processes share a batch
 
 # %% ../nbs/04_training.ipynb #ac94c637
 def _step(accelerator, model, optimizer, x, y, smoothing, l1, l2):
@@ -263,7 +264,7 @@ def _train_epoch(accelerator, model, loader, optimizer, scheduler, average, epoc
         logits, loss = _step(accelerator, model, optimizer, x, y, smoothing, l1, l2)
         if scheduler is not None and not accelerator.optimizer_step_was_skipped: scheduler.step()
         if average is not None: average.update_parameters(accelerator.unwrap_model(model))
-        meter.add(logits, y)
+        meter.add(*accelerator.gather_for_metrics((logits.detach(), y)))  # of all processes, no image twice
         if step % 20 == 0:
             _check_finite(loss, epoch, step, optimizer)
             bar.set_postfix(loss=f"{float(loss):.3f}")
