@@ -115,6 +115,7 @@ def load_recipe(path) -> Recipe:
 _sgd = Recipe("sgd", "Crop, flip, one hole; SGD, OneCycle with a high peak and a linear way down.",
     policy=POLICIES["book"], batch_size=128, lr=.15, nesterov=True, weight_decay=5e-4, decay_all=False, smoothing=.1,
     scheduler="onecycle", scheduler_options=dict(pct_start=.2, anneal_strategy="linear", cycle_momentum=False, final_div_factor=1e4))
+
 def _crop_and_hole(size:int) -> tuple:
     "The book's transforms with a smaller hole, and without a flip: the loader mirrors each image in every second epoch."
     hole = step("Cutout", num_holes=1, height=size, width=size, fill=MEAN_255, p=1.)
@@ -124,6 +125,8 @@ _book = replace(_sgd, name="book", note="This book: crop, hole, every image mirr
     policy=_crop_and_hole(12), flip="alternate", batch_size=256, average=.99,
     optimizer="muon", lr=.03, other_lr=1.5, momentum=.95, nesterov=False, weight_decay=.06)
 
+
+# %% ../nbs/10_recipes.ipynb #61722340
 _course = [
     Recipe("eva4-s9", "Course EVA4, session 9. OneCycle overwrites the lr .01 and the momentum .9 given to SGD.",
         policy=POLICIES["eva4-s9"], batch_size=128, lr=.01, nesterov=True, seed=1, scheduler="onecycle",
@@ -145,6 +148,8 @@ _course = [
         policy=POLICIES["pytorch-cifar"], std=(.2023, .1994, .2010), batch_size=128, lr=.1, weight_decay=5e-4, epochs=200,
         scheduler="cosine", scheduler_options=dict(T_max=200)),
 ]
+
+# %% ../nbs/10_recipes.ipynb #ceccb1da
 _by_name = {r.name: r for r in _course}
 
 RECIPES = {r.name: r for r in [_book, *_course,
