@@ -30,6 +30,22 @@ def _points(optimizer, xs, ys, base):
         return (ys[i-1] + share * (ys[i] - ys[i-1])) / base
     return S.LambdaLR(optimizer, factor)
 
+# %% ../nbs/05_learning_rate.ipynb #b1ee7f5b
+def _piecewise(optimizer, steps_per_epoch:int, base:float, points, per:str="batch", **options):
+    "Straight lines through `points`, and how often to step them."
+    if per not in ("batch", "epoch"): raise ValueError(f"per must be 'batch' or 'epoch', got {per!r}")
+    _no_options(options)
+    scale = steps_per_epoch if per == "batch" else 1
+    xs, ys = zip(*((x * scale, y) for x, y in points))
+    return _points(optimizer, xs, ys, base), per
+
+def _check_cycle(total:int, options:dict):
+    "torch divides by the number of warm-up steps minus one."
+    if not options.get("pct_start", .3) * total > 1: raise ValueError(f"{total} steps leave no step for the warm-up")
+
+def _no_options(options:dict):
+    if options: raise TypeError(f"unknown options {', '.join(options)}")
+
 # %% ../nbs/05_learning_rate.ipynb #6bb92c7d
 def make_scheduler(optimizer:torch.optim.Optimizer,
                    name:str="onecycle",  # one of `SCHEDULES`
@@ -46,20 +62,8 @@ def make_scheduler(optimizer:torch.optim.Optimizer,
         if name == "step": return S.StepLR(optimizer, **options), "epoch"
         if name == "plateau": return S.ReduceLROnPlateau(optimizer, **{"mode": "max", **options}), "epoch"
         if name == "cosine": return S.CosineAnnealingLR(optimizer, **{"T_max": epochs, **options}), "epoch"
-        per = options.pop("per", "batch")
-        if per not in ("batch", "epoch"): raise ValueError(f"per must be 'batch' or 'epoch', got {per!r}")
-        scale = steps_per_epoch if per == "batch" else 1
-        xs, ys = zip(*((x * scale, y) for x, y in options.pop("points")))
-        _no_options(options)
-        return _points(optimizer, xs, ys, lrs[0]), per
+        return _piecewise(optimizer, steps_per_epoch, lrs[0], **options)
     except (TypeError, ValueError, KeyError) as e: raise InputError(f"scheduler {name} cannot be built from {options}: {e}") from None
-
-def _check_cycle(total:int, options:dict):
-    "torch divides by the number of warm-up steps minus one."
-    if not options.get("pct_start", .3) * total > 1: raise ValueError(f"{total} steps leave no step for the warm-up")
-
-def _no_options(options:dict):
-    if options: raise TypeError(f"unknown options {', '.join(options)}")
 
 # %% ../nbs/05_learning_rate.ipynb #f11929e9
 def schedule_lrs(name:str, lr:float=.1, epochs:int=20, steps_per_epoch:int=10,
@@ -68,6 +72,8 @@ def schedule_lrs(name:str, lr:float=.1, epochs:int=20, steps_per_epoch:int=10,
                  **options):  # as in `make_scheduler`
     "The learning rate of every step of a run, found by stepping the schedule without a model: float array [epochs*steps_per_epoch]."
     import numpy as np
+    if name == "plateau" and len(() if accuracies is None else accuracies) < epochs:
+        raise InputError(f"plateau follows the accuracy: pass accuracies, one for each of {epochs} epochs, got {accuracies!r:.60}")
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr, momentum=.9)
     scheduler, per = make_scheduler(optimizer, name, epochs, steps_per_epoch, **options)
     rows = []
@@ -87,11 +93,13 @@ def plot_schedule(curves:dict,  # name -> learning rate of every step
     "Draw learning rates over epochs, one line each. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
     import numpy as np
-    fig, ax = plt.subplots(figsize=(6, 2.6))
+    if not curves or steps_per_epoch < 1:
+        raise InputError(f"plot_schedule needs a curve and a step in each epoch, got {len(curves)} and {steps_per_epoch}")
+    fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
     for name, lrs in curves.items(): ax.step(np.arange(len(lrs)) / steps_per_epoch, lrs, where="post", label=name)
     ax.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     ax.grid(True)
-    ax.legend()
+    fig.legend(loc="outside lower center", ncols=2, fontsize=8)
     return fig
 
 # %% ../nbs/05_learning_rate.ipynb #e0121968
@@ -106,6 +114,7 @@ class RangeTest:
     @property
     def best(self) -> float:
         "The learning rate at the lowest smoothed loss, usually well below the blow-up."
+        if not self.smooth: raise InputError("the loss was not finite at the first step already: begin with a lower lr_min or check the data")
         return self.lrs[min(range(len(self.smooth)), key=self.smooth.__getitem__)]
 
     @property
@@ -114,6 +123,18 @@ class RangeTest:
         return self.best / 10
 
 # %% ../nbs/05_learning_rate.ipynb #aacd09d4
+def _check_range(growth, lr_min, batches, max_steps):
+    "Refuse a range test that cannot say anything."
+    if not growth > 1 or not lr_min > 0: raise InputError(f"growth must be above 1 and lr_min above 0, got {growth} and {lr_min}")
+    if batches == 0 or max_steps < 1: raise InputError(f"the range test needs batches and steps, got {batches} and {max_steps}")
+
+def _forever(loader):
+    "The batches of epoch after epoch."
+    for epoch in itertools.count():
+        if hasattr(loader.sampler, "set_epoch"): loader.sampler.set_epoch(epoch)
+        yield from loader
+
+# %% ../nbs/05_learning_rate.ipynb #40ea5879
 def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
                   loader,  # of (x float32 [B,3,32,32], y int64 [B]); restarted when it ends
                   lr_min:float=1e-4,  # where to begin
@@ -122,8 +143,7 @@ def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
                   max_steps:int=300,  # give up (not diverged) after this many
                   device:str="auto", precision:str="auto") -> RangeTest:
     "Train a copy with a growing learning rate until the smoothed loss is non-finite or four times its lowest value."
-    if not growth > 1 or not lr_min > 0: raise InputError(f"growth must be above 1 and lr_min above 0, got {growth} and {lr_min}")
-    if len(loader) == 0 or max_steps < 1: raise InputError(f"the range test needs batches and steps, got {len(loader)} and {max_steps}")
+    _check_range(growth, lr_min, len(loader), max_steps)
     device = choose_device(device)
     half = torch.bfloat16 if choose_precision(precision, device) == "bf16" else None  # fp16 would need loss scaling: fp32 instead
     model = copy.deepcopy(model).to(device, memory_format=torch.channels_last).train()
@@ -133,32 +153,25 @@ def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
         lr = optimizer.param_groups[0]["lr"] = lr_min * growth**step
         with torch.autocast(device.type, half, enabled=half is not None):
             loss = F.cross_entropy(model(x.to(device, memory_format=torch.channels_last)), y.to(device))
-        value = float(loss.detach())
-        average = .9 * average + .1 * value
+        average = .9 * average + .1 * loss.item()
         smooth = average / (1 - .9**(step + 1))
-        if not math.isfinite(smooth) or (result.smooth and smooth > 4 * min(result.smooth)):
-            result.diverged = True
-            break
-        for column, v in zip((result.lrs, result.losses, result.smooth), (lr, value, smooth)): column.append(v)
+        result.diverged = not math.isfinite(smooth) or smooth > 4 * min(result.smooth, default=smooth)
+        if result.diverged: break
+        for column, v in zip((result.lrs, result.losses, result.smooth), (lr, loss.item(), smooth)): column.append(v)
         optimizer.zero_grad(); loss.backward(); optimizer.step()
     return result
-
-def _forever(loader):
-    "The batches of epoch after epoch."
-    for epoch in itertools.count():
-        if hasattr(loader.sampler, "set_epoch"): loader.sampler.set_epoch(epoch)
-        yield from loader
 
 # %% ../nbs/05_learning_rate.ipynb #1d5d73d5
 def plot_range_test(result:RangeTest):
     "Draw the loss over the learning rate, with the edge and the suggestion. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(6, 2.6))
+    best, suggestion = result.best, result.suggestion
+    fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
     ax.plot(result.lrs, result.losses, color="lightgray", label="loss of each batch")
     ax.plot(result.lrs, result.smooth, label="smoothed")
-    for lr, name, style in ((result.best, "lowest loss", ":"), (result.suggestion, "suggestion: a tenth of it", "--")):
+    for lr, name, style in ((best, "lowest loss", ":"), (suggestion, "suggestion: a tenth of it", "--")):
         ax.axvline(lr, color="black", ls=style, label=f"{name}, {lr:.3g}")
     top = max(result.smooth[0], min(result.smooth)) * 1.5
-    ax.set(xscale="log", xlabel="learning rate", ylabel="loss per image", ylim=(min(result.smooth) * .8, top))
-    ax.legend(loc="upper center", fontsize=7)
+    ax.set(xscale="log", xlabel="learning rate", ylabel="loss (nats per image)", ylim=(min(result.smooth) * .8, top))
+    fig.legend(loc="outside lower center", ncols=2, fontsize=8)
     return fig
