@@ -44,6 +44,14 @@ local function plumbing(text)
   return true
 end
 
+-- An output of one line is a sentence more often than a table: it may wrap.
+local function wrap_line(div)
+  if not div.classes:includes("cell-output") then return end
+  return div:walk({CodeBlock = function(block)
+    if not block.text:match("\n") then block.classes:insert("one-line"); return block end
+  end})
+end
+
 local function fold_imports(block)
   if not block.classes:includes("cell-code") or block.attributes["code-fold"] then return end
   if plumbing(block.text) then
@@ -107,7 +115,7 @@ if is_readme then
 end
 
 return {
-  {Div = drop_empty_cells, CodeBlock = fold_imports, Figure = function(figure) return unframe_badge(figure) or describe(figure) end},
+  {Div = function(div) return drop_empty_cells(div) or wrap_line(div) end, CodeBlock = fold_imports, Figure = function(figure) return unframe_badge(figure) or describe(figure) end},
   {Link = draw_badge},
   {traverse = "topdown", Code = link_name,
    Link = function(link) return link, false end, Header = function(header) return header, false end},
