@@ -81,7 +81,7 @@ body { font: 15px/1.4 system-ui, sans-serif; margin: .5rem; max-width: 66rem; }
 label { display: grid; font-size: .85em; gap: .15rem; }
 select, button, input { font: inherit; padding: .2rem .4rem; }
 figure { margin: 0; text-align: center; font-size: .85em; }
-canvas { width: 192px; height: 192px; image-rendering: pixelated; border: 1px solid GrayText; }
+canvas { width: min(192px, 29vw); height: min(192px, 29vw); image-rendering: pixelated; border: 1px solid GrayText; }
 #bar { width: 192px; height: 12px; }
 table { border-collapse: collapse; font-size: .85em; } td, th { padding: .05rem .5rem; text-align: left; font-weight: normal; }
 tr.asked th { font-weight: bold; } meter { width: 9rem; }
