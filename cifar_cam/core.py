@@ -62,6 +62,25 @@ def _describe(x):
     if hasattr(x, "shape"): return f"{type(x).__name__} {x.dtype} {list(x.shape)}"
     return f"{type(x).__name__} {x!r:.80}"
 
+# %% ../nbs/00_core.ipynb #7d1f0a52
+def _ask_disk(tmp, path):
+    "Raise what the disk itself says to one more block: libraries only say that writing failed."
+    try:
+        with open(tmp, "ab") as f:
+            f.write(bytes(65536))
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as e: raise OSError(e.errno, e.strerror, str(path)) from None
+
+def _flush_folder(folder):
+    "Make a rename in `folder` last through a power cut, where the system can."
+    if os.name != "posix": return
+    try: handle = os.open(folder, os.O_RDONLY)
+    except OSError: return  # it may be written to, but not listed
+    try: os.fsync(handle)
+    except OSError: pass  # some network drives cannot
+    finally: os.close(handle)
+
 # %% ../nbs/00_core.ipynb #c2279f2f
 @contextmanager
 def atomic_path(path):
@@ -71,10 +90,14 @@ def atomic_path(path):
     handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     try:
-        yield Path(tmp)
+        try: yield Path(tmp)
+        except Exception:
+            _ask_disk(tmp, path)
+            raise
         with open(tmp, "rb+") as f: os.fsync(f.fileno())
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
+        _flush_folder(path.parent)
     finally:
         if os.path.exists(tmp): os.unlink(tmp)
 

@@ -7,7 +7,7 @@ __all__ = ['cache_folder', 'find_cifar10', 'load_cifar10', 'load_data', 'channel
            'split', 'EpochSampler', 'AugmentedImages', 'make_loader']
 
 # %% ../nbs/01_data.ipynb #32377133
-import os, socket, tempfile
+import os, shutil, socket, sys, tempfile, time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +26,13 @@ def cache_folder() -> Path:
     return Path(user_cache_dir("cifar_cam", appauthor=False))
 
 def _place(root=None) -> Path:
-    "The one folder to look in."
-    return Path(root or os.environ.get("CIFAR_CAM_DATA") or cache_folder()).expanduser()
+    "The one folder to look in; who names the folder of the batches means the one that holds it."
+    given = root or os.environ.get("CIFAR_CAM_DATA")
+    try: place = Path(given or cache_folder()).expanduser()
+    except RuntimeError:  # no home folder is known
+        if given: raise InputError(f"{given} begins with a home folder that is not known here: give the folder in full") from None
+        place = Path(tempfile.gettempdir())/"cifar_cam"
+    return place.parent if place.name == "cifar-10-batches-py" and place.is_dir() else place
 
 # %% ../nbs/01_data.ipynb #a2901366
 def find_cifar10(root=None,  # folder that holds `cifar-10-batches-py`; None: `CIFAR_CAM_DATA`, then the cache folder
@@ -44,8 +49,9 @@ def _check_files(root:Path):
     folder = Path(root)/CIFAR10.base_folder
     for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]:
         if not (folder/name).is_file(): raise InputError(f"{folder} lacks the file {name}: delete the folder and download again")
-        if not check_integrity(str(folder/name), md5):
-            raise InputError(f"{folder/name} is damaged: its MD5 sum is not {md5}. Delete the folder and download again")
+        try: whole = check_integrity(str(folder/name), md5)
+        except OSError as e: raise InputError(f"{folder/name} cannot be read ({e.strerror}): give yourself the right to read it, or name another folder") from None
+        if not whole: raise InputError(f"{folder/name} is damaged: its MD5 sum is not {md5}. Delete the folder and download again")
 
 # %% ../nbs/01_data.ipynb #cec2509a
 @contextmanager
@@ -57,19 +63,52 @@ def _network_timeout(seconds:float):
     finally: socket.setdefaulttimeout(before)
 
 # %% ../nbs/01_data.ipynb #63c27930
-def _download(root:Path, url:str|None=None, timeout:float=20):
-    "Download and unpack the archive into `root` (torchvision verifies its MD5 sum); one process at a time."
-    from filelock import FileLock
+@contextmanager
+def _alone(root:Path, seconds:float=3600):
+    "Keep other processes from preparing `root` at the same time; wait for one that is at it."
+    from filelock import FileLock, Timeout
+    lock = FileLock(root/".cifar10.lock")
+    try: lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process is downloading into {root}: waiting for it", file=sys.stderr)
+        lock.acquire(timeout=seconds)
+    try: yield
+    finally: lock.release()
+
+# %% ../nbs/01_data.ipynb #e142501c
+def _may_pass(error) -> bool:
+    "Whether another try may help: not where the server knows what it says, nor where this computer cannot write."
+    from urllib.error import HTTPError
+    if isinstance(error, HTTPError): return error.code >= 500 or error.code in (408, 429)
+    return getattr(error, "errno", None) is None or isinstance(error, (ConnectionError, TimeoutError))
+
+def _fetch(root:Path, url:str):
+    "Download into a temporary folder, unpack, and rename: whole or not at all."
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import download_and_extract_archive
+    for left in root.glob(".cifar10-*"): shutil.rmtree(left, ignore_errors=True)  # of a download that was killed
+    with tempfile.TemporaryDirectory(prefix=".cifar10-", dir=root) as tmp:
+        download_and_extract_archive(url, tmp, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
+        os.replace(Path(tmp)/CIFAR10.base_folder, root/CIFAR10.base_folder)
+
+# %% ../nbs/01_data.ipynb #dca5ebea
+def _download(root:Path, url:str|None=None, timeout:float=20, tries:int=3, pause:float=1):
+    "Download and unpack the archive into `root` (torchvision verifies its MD5 sum); one process at a time."
+    from http.client import HTTPException
+    from torchvision.datasets import CIFAR10
+    url, n = url or CIFAR10.url, 0
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root/".cifar10.lock"), _network_timeout(timeout), tempfile.TemporaryDirectory(dir=root) as tmp:
-            if find_cifar10(root): return
-            download_and_extract_archive(url or CIFAR10.url, tmp, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
-            os.replace(Path(tmp)/CIFAR10.base_folder, root/CIFAR10.base_folder)  # whole or not at all
-    except (OSError, RuntimeError, EOFError) as e:
-        raise InputError(f"CIFAR-10 could not be downloaded from {url or CIFAR10.url}: {e}. Check the network, put the "
+        with _alone(root), _network_timeout(timeout):
+            while find_cifar10(root) is None:
+                n += 1
+                try: _fetch(root, url)
+                except (OSError, RuntimeError, EOFError, HTTPException) as e:
+                    if n == tries or not _may_pass(e): raise
+                    time.sleep(pause)
+    except (OSError, RuntimeError, EOFError, HTTPException) as e:
+        why = "what came is not the archive or not all of it (MD5 sum)" if type(e) is RuntimeError else str(e) or type(e).__name__
+        raise InputError(f"CIFAR-10 could not be downloaded from {url} ({n} tr{'y' if n == 1 else 'ies'}): {why}. Check the network, put the "
                          f"folder cifar-10-batches-py into {root}, or use the toy set (load_data('toy'), --data toy)") from None
 
 # %% ../nbs/01_data.ipynb #ae6478d2
