@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeName', 'Weights', 'Device', 'Precision', 'Layer',
-           'Limit', 'Seed', 'Count', 'Width', 'RECORDS', 'claim', 'main', 'few', 'override', 'demo', 'train',
-           'evaluate', 'explain', 'lr_find']
+           'Limit', 'Seed', 'Count', 'Width', 'RECORDS', 'LOCK', 'IMAGES', 'claim', 'reserve', 'main', 'few',
+           'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
-import json, logging, os, shlex, shutil, sys, time, warnings
-from contextlib import redirect_stderr, redirect_stdout
+import errno, json, logging, os, re, shlex, shutil, signal, sys, threading, time, warnings
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -50,19 +50,34 @@ Width = Annotated[int|None, typer.Option(min=1, metavar="N", help="Channels of t
 
 # %% ../nbs/12_command_line.ipynb #faaa63f7
 RECORDS = {"demo": "run.json", "train": "run.json", "evaluate": "evaluation.json", "explain": "explanation.json", "lr-find": "lr_find.json"}
+LOCK = ".cifar-cam.lock"
 
-def _owner(folder:Path) -> str|None:
+def _recorded(folder:Path) -> str|None:
     "Which command left its result in `folder`."
     for name in dict.fromkeys(RECORDS.values()):
         try: return json.loads((folder/name).read_text(encoding="utf-8"))["command"]
         except (OSError, ValueError, KeyError, TypeError): continue
     return "train" if (folder/"checkpoint.pt").is_file() else None
 
+def _begun(folder:Path) -> str:
+    "The command and the number of the process that holds `folder`, or held it until it was killed."
+    with suppress(OSError, ValueError): return (folder/LOCK).read_text(encoding="utf-8")
+    return ""
+
+def _owner(folder:Path) -> str|None:
+    "Which command left its result in `folder`, or began one there."
+    return _recorded(folder) or next((c for c in RECORDS if _begun(folder).startswith(f"{c},")), None)
+
+# %% ../nbs/12_command_line.ipynb #5c0e9d31
+def _unfinished(folder:Path) -> list:
+    "What a killed writer left behind: hidden files with eight letters between name and ending."
+    return [p for p in folder.iterdir() if re.fullmatch(r"\..+(\.\w+)\.\w{8}\1", p.name)]
+
 def _look(out:Path):
-    "The nearest thing that exists on the way to `out`, and whether `out` holds anything."
+    "The nearest thing that exists on the way to `out`, and what `out` holds, our own traces left out."
     if out.is_symlink() and not out.exists(): raise FileNotFoundError(0, "it is a link to nothing")
     home = next(p for p in (out, *out.absolute().parents) if p.exists())
-    return home, out.is_dir() and any(out.iterdir())
+    return home, {*out.iterdir()} - {*_unfinished(out), out/LOCK} if out.is_dir() else set()
 
 # %% ../nbs/12_command_line.ipynb #dcef6276
 def claim(out,  # the folder that --out names
@@ -88,10 +103,46 @@ def _check_content(out:Path, command:str, ours:bool):
     owner = _owner(out)
     if owner != command:
         raise InputError(f"--out {out} holds {f'a result of cifar-cam {owner}' if owner else 'other files'}: name a new or an empty folder")
-    if not ours:
-        raise InputError(f"{out} holds an earlier result of cifar-cam {command}: add --overwrite to replace it, or name another folder with --out")
+    if ours: return
+    go_on = ", --resume to go on with it" if command == "train" else ""
+    raise InputError(f"{out} holds an earlier result of cifar-cam {command}: add --overwrite to replace it{go_on}, or name another folder with --out")
+
+# %% ../nbs/12_command_line.ipynb #c93f1d06
+@contextmanager
+def reserve(out, command:str, overwrite:bool=False, resume:bool=False, need:int=0):  # as for `claim`
+    "`claim` the folder, make it, and keep every other process out of it until the work is done."
+    from filelock import FileLock, Timeout
+    from cifar_cam.core import InputError
+    out, asked = Path(out), (command, overwrite, resume, need)
+    if not os.path.isfile(out/LOCK): claim(out, *asked)  # no lock is put among foreign files
+    made = [p for p in (out, *out.parents) if not p.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out/LOCK)
+    try: lock.acquire(timeout=0)
+    except Timeout: raise InputError(f"--out {out} is in use by a running cifar-cam ({_begun(out)[:60]}): wait for it, or name another folder") from None
+    try:
+        claim(out, *asked)  # once more: another process may have been quicker
+        for half in _unfinished(out): half.unlink()
+        with suppress(OSError): (out/LOCK).write_text(f"{command}, process {os.getpid()}", encoding="utf-8")
+        yield out
+    finally: _let_go(out, lock, made)
+
+# %% ../nbs/12_command_line.ipynb #d04be7f3
+def _let_go(out:Path, lock, made:list):
+    "End a reservation. The lock file stays only where nothing else says whose work this is, a folder only if it holds something."
+    with suppress(OSError):
+        if _recorded(out) or not _look(out)[1]: (out/LOCK).unlink()
+    lock.release()
+    with suppress(OSError):
+        for folder in made: folder.rmdir()
 
 # %% ../nbs/12_command_line.ipynb #6b6e2abc
+def _remedy(error) -> str:
+    "What to do about a full disk."
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+    if not full and "No space left on device" not in str(error): return ""
+    return ". Nothing that was whole is lost: make room, then run the same command again (train: with --resume)"
+
 def _verdict(error:BaseException) -> tuple[int, str]:
     "Exit code and one line for anything that can be raised."
     core = sys.modules.get("cifar_cam.core")
@@ -99,8 +150,8 @@ def _verdict(error:BaseException) -> tuple[int, str]:
         place = getattr(error, "ctx", None)
         code, text = 2, error.format_message().rstrip(".") + (f" (see {place.command_path} --help)" if place else "")
     elif core and isinstance(error, core.InputError): code, text = 2, str(error)
-    elif isinstance(error, (OSError, RuntimeError)): code, text = 1, str(error)
-    else: code, text = 1, f"{type(error).__name__}: {error}"
+    elif isinstance(error, (OSError, RuntimeError)): code, text = 1, str(error) + _remedy(error)
+    else: code, text = 1, f"{type(error).__name__}: {error}" + _remedy(error)
     text = " ".join(text.split()) or type(error).__name__
     return code, "".join(c if c.isprintable() else "?" for c in text)[:500]
 
@@ -113,7 +164,9 @@ class _Pipe:
     def flush(self): return self._try(self.stream.flush)
     def _try(self, action):
         try: return action()
-        except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        except OSError as error:  # leave a stream that leads nowhere, also for the last flush of Python itself
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            if not isinstance(error, BrokenPipeError): raise
 
 def _stream(name:str) -> _Pipe:
     "stdout or stderr made safe: never missing, never unable to show a character, never broken."
@@ -121,22 +174,38 @@ def _stream(name:str) -> _Pipe:
     if hasattr(stream, "reconfigure"): stream.reconfigure(errors="replace")
     return _Pipe(stream)
 
+# %% ../nbs/12_command_line.ipynb #f26ad915
+class _Terminated(BaseException): "The system asked this process to end."
+
+@contextmanager
+def _heed_sigterm():
+    "Let SIGTERM raise `_Terminated` where it arrives."
+    if threading.current_thread() is not threading.main_thread():  # only the main thread is told of signals
+        yield
+        return
+    def end(*_): raise _Terminated
+    before = signal.signal(signal.SIGTERM, end)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
 # %% ../nbs/12_command_line.ipynb #b3e80ab0
 def main(args:list|None=None,  # words after `cifar-cam`; None: those of this process
-         ) -> int:  # 0 done, 1 failed, 2 wrong use or input, 130 stopped by Ctrl-C
+         ) -> int:  # 0 done, 1 failed, 2 wrong use or input, 130 stopped by Ctrl-C, 143 by SIGTERM
     "The command `cifar-cam`. Every error is one line on stderr."
     args = list(sys.argv[1:] if args is None else args) or ["--help"]
     if "matplotlib" not in sys.modules: os.environ["MPLBACKEND"] = "Agg"
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has much to say where there is no home folder
     with redirect_stdout(_stream("stdout")), redirect_stderr(_stream("stderr")), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"cifar-cam: note: {' '.join(str(message).split())}", file=sys.stderr)
-        try: code = app(args, prog_name="cifar-cam", obj=args, standalone_mode=False) or 0
+        try:
+            with _heed_sigterm(): code = app(args, prog_name="cifar-cam", obj=args, standalone_mode=False) or 0
+            sys.stdout.flush()
         except KeyboardInterrupt: code = 130
+        except _Terminated: code = 143
         except Exception as error:
             code, text = _verdict(error)
             print(f"cifar-cam: {text}", file=sys.stderr)
-        if code == 130: print("cifar-cam: stopped", file=sys.stderr)
-        sys.stdout.flush()
+        if code in (130, 143): print("cifar-cam: stopped", file=sys.stderr)
     return code
 
 # %% ../nbs/12_command_line.ipynb #f293a2e3
@@ -196,7 +265,7 @@ def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", ep
 
     Trains for a minute or two, then writes one page with curves, mistakes and heat maps."""
     started = time.perf_counter()
-    folder = claim(out, "demo", overwrite, need=100_000_000)
+    folder = ctx.with_resource(reserve(out, "demo", overwrite, need=100_000_000))
     from cifar_cam import recipes
     from cifar_cam.data import load_data
     recipe = override("demo", epochs=epochs, batch_size=batch_size, seed=seed, width=width)
@@ -218,7 +287,7 @@ def _save(run, folder:Path):
 @app.command()
 def train(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", epochs:Count=None, batch_size:Count=None,
           lr:Annotated[float|None, typer.Option(max=1e6, metavar="X", help="Learning rate; the peak, where the schedule has one.")]=None,
-          optimizer:Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam or adamw.")]=None,
+          optimizer:Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam, adamw or muon.")]=None,
           scheduler:Annotated[str|None, typer.Option(metavar="NAME", help="constant, onecycle, step, plateau or cosine.")]=None, width:Width=None,
           valid:Annotated[int|None, typer.Option(min=0, metavar="N", help="Validation images. Default: a tenth; 0: measure on the test images after each epoch.")]=None,
           limit:Limit=None, seed:Seed=None, device:Device="auto", precision:Precision="auto",
@@ -239,7 +308,7 @@ def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
     started = time.perf_counter()
     from cifar_cam import recipes
     recipe = override(name, **changes)
-    folder = claim(out, "train", overwrite, resume, need=300_000_000)
+    folder = ctx.with_resource(reserve(out, "train", overwrite, resume, need=300_000_000))
     _check_layer(recipe, layer)
     if resume and not (folder/"checkpoint.pt").is_file(): print(f"{folder} holds no checkpoint: starting from the beginning", flush=True)
     run = recipes.train(recipe, data, out=folder, resume=resume, **settings)
@@ -273,9 +342,11 @@ def _facts(model, meta:dict) -> dict:
     return facts
 
 # %% ../nbs/12_command_line.ipynb #1e6e9135
+IMAGES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm"}
+
 def _files(folder:Path) -> list:
-    "What lies in a folder, by name, without folders and hidden files."
-    return sorted(p for p in folder.iterdir() if not (p.is_dir() or p.name.startswith(".")))
+    "What lies in a folder, by name, without hidden files and without folders that do not pretend to be images."
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and (p.suffix.lower() in IMAGES or not p.is_dir()))
 
 def _each(paths, read) -> tuple[list, list]:
     "What `read` makes of each file, and (file, reason) for those that it refuses."
@@ -326,7 +397,7 @@ def evaluate(ctx:typer.Context, weights:Weights=None, data:Data="auto",
     """Measure trained weights.
 
     Accuracy with its sampling error, loss, every class, and what is taken for what."""
-    folder = claim(out, "evaluate", overwrite)
+    folder = ctx.with_resource(reserve(out, "evaluate", overwrite))
     from cifar_cam.core import book_style, write_json
     from cifar_cam.misclassified import plot_confusion
     from cifar_cam.report import save_figure
@@ -361,14 +432,33 @@ def _photo_files(paths) -> list:
         found += inside
     return found
 
+# %% ../nbs/12_command_line.ipynb #a7e2b580
+def _write_explorer(path:Path, model, photos:list, layer:str, classes, mean, std, most:int=40) -> str:
+    "Write the explorer of the first photographs. Returns what to say about it."
+    import numpy as np
+    from dataclasses import replace
+    from cifar_cam.core import write_text
+    from cifar_cam.explorer import explorer_data, explorer_page
+    from cifar_cam.misclassified import predict
+    chosen = photos[:most]  # more would make the page too large
+    pixels = np.stack([p.pixels for p in chosen])
+    answers = replace(predict(model, pixels, mean, std), classes=classes, name="your photographs")
+    layers = tuple(dict.fromkeys(("layer2", "layer3", "layer4", layer)))
+    data = explorer_data(pixels, answers, model, range(len(chosen)), layers, mean=mean, std=std)
+    for image, photo in zip(data["images"], chosen): image["number"] = photo.name
+    write_text(path, explorer_page(data))
+    return f"the explorer: {path}" + (f" (the first {most} of {len(photos)} photographs)" if len(photos) > most else "")
+
 # %% ../nbs/12_command_line.ipynb #30f989ec
 @app.command()
 def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(help="Image files, or folders of them (without their sub-folders).")],
-            weights:Weights=None, layer:Layer="layer3", out:Out=Path("cifar-cam-explain"), overwrite:Overwrite=False):
+            weights:Weights=None, layer:Layer="layer3",
+            html:Annotated[bool, typer.Option("--html", help="Also write explorer.html, to choose class, method and layer for each photograph.")]=False,
+            out:Out=Path("cifar-cam-explain"), overwrite:Overwrite=False):
     """Explain your own photographs.
 
     What the network answers for each, and where it looked."""
-    folder = claim(out, "explain", overwrite)
+    folder = ctx.with_resource(reserve(out, "explain", overwrite))
     from cifar_cam.core import write_json, write_text
     from cifar_cam.report import explain_photos, load_photo, photo_page
     loaded, skipped = _each(_photo_files(photos), load_photo)
@@ -376,6 +466,8 @@ def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(help=
     answers = explain_photos(model, loaded, layer=layer, **facts)
     for a in answers: print(f"{a['file']}: " + ", ".join(f"{name} {p:.1%}" for name, p in a["top"]))
     write_text(folder/"report.html", photo_page(loaded, answers, facts["classes"], about, layer, skipped))
+    (folder/"explorer.html").unlink(missing_ok=True)  # of an earlier result
+    if html: print(_write_explorer(folder/"explorer.html", model, loaded, layer, **facts))
     found = [dict(file=a["file"], top=a["top"]) for a in answers]
     write_json(folder/"explanation.json", dict(command="explain", command_line=_line(ctx), weights=about, layer=layer, images=found, skipped=skipped))
     print(f"the page: {folder/'report.html'}")
@@ -388,7 +480,8 @@ def lr_find(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", batch
     """Find a learning rate.
 
     Trains a copy of the network with a growing one until the loss explodes."""
-    folder, r = claim(out, "lr-find", overwrite), override(recipe, batch_size=batch_size, width=width, seed=seed)
+    folder = ctx.with_resource(reserve(out, "lr-find", overwrite))
+    r = override(recipe, batch_size=batch_size, width=width, seed=seed)
     from cifar_cam.core import book_style, write_json
     from cifar_cam.report import save_figure
     from cifar_cam.schedules import plot_range_test
