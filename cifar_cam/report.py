@@ -305,16 +305,22 @@ MAX_PIXELS = 64_000_000  # larger ones are refused before a pixel is decoded
 def _to_rgb(im:Image.Image) -> Image.Image:
     "Any mode to 8-bit RGB: more bits are scaled, not cut off; what is transparent becomes white."
     if im.mode[0] in "IF":
-        values = np.nan_to_num(np.asarray(im, dtype=np.float64))
+        values = np.nan_to_num(np.array(im, dtype=np.float32), copy=False)
         peak = 65535 if im.mode.startswith("I;16") else next(p for p in (1, 255, 65535, np.inf) if values.max() <= p)
-        peak = values.max() if np.isinf(peak) else peak
-        return Image.fromarray(np.round((values / peak).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
+        values *= 255 / (values.max() if np.isinf(peak) else peak)
+        return Image.fromarray(values.round(out=values).clip(0, 255, out=values).astype(np.uint8)).convert("RGB")
     if im.has_transparency_data:
         im = im.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", im.size, "white"), im).convert("RGB")
     return im.convert("RGB")
 
 # %% ../nbs/12_report.ipynb #6780200e
+def _upright(im:Image.Image) -> Image.Image:
+    "Turned as the EXIF data ask; as it lies, where those are damaged."
+    im.load()
+    try: return ImageOps.exif_transpose(im)
+    except Exception: return im
+
 def _read(path:Path) -> Image.Image:
     "The first frame of an image file, upright, as RGB."
     Image.init()
@@ -323,19 +329,25 @@ def _read(path:Path) -> Image.Image:
         with Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN]) as im:
             w, h = im.size
             if w * h > MAX_PIXELS: raise Image.DecompressionBombError
-            return _to_rgb(ImageOps.exif_transpose(im))
+            return _to_rgb(_upright(im))
 
 # %% ../nbs/12_report.ipynb #b595b1a9
+def _no_file(path:Path) -> str:
+    "Why this cannot be an image, seen from outside; empty if it may be one."
+    if not path.exists(): return "a link to nothing" if path.is_symlink() else "there is no such file"
+    if not path.is_file(): return "not a file"
+    return "" if path.stat().st_size else "the file is empty"
+
 def open_photo(path,  # of an image file
                ) -> Image.Image:  # upright, mode RGB
     "Read a photograph of any size and mode, or say in one line why that cannot be done."
     path = Path(path)
-    if not path.exists(): raise InputError(f"{path}: there is no such file")
-    if not path.is_file(): raise InputError(f"{path}: not a file")
-    try: return _read(path)
+    try:
+        why = _no_file(path)
+        if not why: return _read(path)
     except Image.UnidentifiedImageError: why = "not an image that can be read here (JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF or PPM)"
     except Image.DecompressionBombError: why = f"more than the {MAX_PIXELS:,} pixels that are accepted; make it smaller first"
-    except Exception as e: why = f"the image cannot be read ({printable(e) or type(e).__name__})"
+    except Exception as e: why = f"the image cannot be read ({printable(getattr(e, 'strerror', None) or e) or type(e).__name__})"
     raise InputError(f"{path}: {why}")
 
 # %% ../nbs/12_report.ipynb #a283f532
