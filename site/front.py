@@ -39,4 +39,4 @@ figure.colorbar(scale, ax=axes[1:], label="share of the map's maximum", shrink=.
 figure.suptitle(f"{test.name}: six confident mistakes of a ResNet18, Grad-CAM at layer3")
 drawn = io.BytesIO()
 figure.savefig(drawn, dpi=95)
-Image.open(drawn).convert("RGB").quantize(256).save("nbs/images/front.png", optimize=True)
+Image.open(drawn).convert("RGB").quantize(256, kmeans=5).save("nbs/images/front.png", optimize=True)
