@@ -1,0 +1,107 @@
+"The command as a shell starts it, in surroundings that are not kind to it."
+import json, os, pty, signal, subprocess, sys, time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import COMMAND
+
+BARE = {"PATH": os.environ["PATH"], "LANG": "C", "LC_ALL": "C", "COLUMNS": "40", "TERM": "dumb", "OMP_NUM_THREADS": "1"}  # no HOME, no display
+TINY = ["--data", "toy", "--recipe", "toy", "--width", "4", "--limit", "60", "--batch-size", "20", "--precision", "fp32", "--device", "cpu"]
+
+def run(*words, env=BARE, **options):
+    "Exit code, standard output, standard error."
+    done = subprocess.run([*COMMAND, *map(str, words)], env=env, capture_output="stdout" not in options, text=True, errors="surrogateescape", **options)
+    return done.returncode, done.stdout, done.stderr
+
+def one_line(text): return text.startswith("cifar-cam: ") and text.count("\n") == 1 and text.endswith("\n")
+
+
+def test_help_is_quick():
+    "It does not import torch: under a second, of three tries the best."
+    def seconds():
+        start = time.perf_counter()
+        code, out, err = run("--help")
+        assert code == 0 and not err and all(c in out for c in ("demo", "train", "evaluate", "explain", "lr-find"))
+        return time.perf_counter() - start
+    assert min(seconds() for _ in range(3)) < 1
+
+def test_wrong_use():
+    for words in (["dmeo"], ["train", "--epochs", "-1"], ["explain"]):
+        code, out, err = run(*words)
+        assert code == 2 and not out and one_line(err), (words, code, out, err)
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full: done = subprocess.run([*COMMAND, "--help"], env=BARE, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and one_line(done.stderr) and "No space left" in done.stderr
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", "| head -c 1 >/dev/null"])
+def test_closed_streams(closed):
+    shell = " ".join(["exec"] * ("|" not in closed) + [f"'{w}'" for w in COMMAND]) + f" train --help {closed}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], env=BARE, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+def test_terminal_of_40_columns():
+    "With a terminal for a screen, too, where a library might like colours."
+    leader, follower = pty.openpty()
+    subprocess.run([*COMMAND, "demo", "--help"], env=BARE, stdout=follower, stderr=follower, check=True)
+    os.close(follower)
+    text = os.read(leader, 100_000).decode()
+    assert "--epochs" in text and "\x1b" not in text and max(map(len, text.splitlines())) <= 80
+
+
+def strange_folder(tmp_path):
+    "A folder with a blank and letters of several scripts, a photograph, and a file that is none."
+    folder = tmp_path/"zwei Wörter 写真"
+    folder.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)).save(folder/"süß 🐈.png")
+    os.symlink(folder/"süß 🐈.png", os.fsencode(folder) + b"/\xff.png")  # a name that is no UTF-8
+    (folder/"notes.txt").write_text("hello")
+    return folder
+
+def check_explained(out):
+    record = json.loads((out/"explanation.json").read_text(encoding="utf-8"))
+    assert len(record["images"]) == 2 and len(record["skipped"]) == 1
+    assert "süß 🐈.png" in (out/"report.html").read_text(encoding="utf-8")
+    explorer = (out/"explorer.html").read_text(encoding="utf-8").split('id="data">')[1].split("</script>")[0]
+    assert any(image["number"].endswith("süß 🐈.png") for image in json.loads(explorer)["images"])
+
+def test_explain_without_home_in_plain_c(tmp_path):
+    "No HOME, LANG=C, 40 columns, strange names, one bad file."
+    folder = strange_folder(tmp_path)
+    code, out, err = run("explain", folder, "--html", "--out", "eine Seite ü", cwd=folder)
+    assert code == 1 and one_line(err) and "notes.txt" in err, err
+    check_explained(folder/"eine Seite ü")
+    assert len(out.splitlines()) == 4
+
+def test_home_that_cannot_be_written(tmp_path):
+    "HOME is no folder, the temporary folder is the only one that can be written; the reader of the output leaves at once."
+    env = BARE | {"HOME": "/dev/null", "PYTHONIOENCODING": "ascii"}
+    shell = " ".join(f"'{w}'" for w in [*COMMAND, "evaluate", "--data", "toy", "--limit", "20", "--out", str(tmp_path/"out")]) + " | head -c 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert json.loads((tmp_path/"out"/"evaluation.json").read_text())["images"] == 20 and (tmp_path/"out"/"confusion.png").exists()
+
+def test_user_without_a_name(tmp_path):
+    "A container may run as a number that no user has: no HOME, and none to look up."
+    nameless = "import pwd, sys\ndef unknown(*_): raise KeyError\npwd.getpwuid = unknown\nfrom cifar_cam.cli import main\nsys.exit(main())"
+    words = [sys.executable, "-c", nameless, "evaluate", "--data", "auto", "--limit", "20", "--out", "out"]
+    done = subprocess.run(words, env=BARE | {"TMPDIR": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr and "so this is the toy set" in done.stdout, done.stderr
+    assert not (tmp_path/"~").exists()
+
+
+@pytest.mark.parametrize("how, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped(tmp_path, how, code):
+    "Ctrl-C reaches every process of a shell's job, SIGTERM the one that was named; both leave one line and a folder to go on from."
+    words = [*COMMAND, "train", *TINY, "--epochs", "500", "--workers", "2", "--out", tmp_path/"out"]
+    process = subprocess.Popen(words, env=BARE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path/"out"/"checkpoint.pt").exists(): assert process.poll() is None; time.sleep(.05)
+    os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
+    err = process.communicate(timeout=60)[1]
+    lines = [l for l in err.replace("\r", "\n").splitlines() if l.strip() and not l.startswith("epoch ")]  # without the bar
+    assert process.returncode == code and lines == ["cifar-cam: stopped"], err
+    assert not [p for p in (tmp_path/"out").iterdir() if p.name.startswith(".")]  # neither lock nor half a file
