@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeName', 'Weights', 'Device', 'Precision', 'Layer',
-           'Limit', 'Seed', 'Count', 'Width', 'RECORDS', 'LOCK', 'IMAGES', 'claim', 'reserve', 'main', 'few',
+           'Limit', 'Seed', 'Count', 'Width', 'RECORDS', 'LOCK', 'BEGUN', 'IMAGES', 'claim', 'reserve', 'main', 'few',
            'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
@@ -50,7 +50,7 @@ Width = Annotated[int|None, typer.Option(min=1, metavar="N", help="Channels of t
 
 # %% ../nbs/12_command_line.ipynb #faaa63f7
 RECORDS = {"demo": "run.json", "train": "run.json", "evaluate": "evaluation.json", "explain": "explanation.json", "lr-find": "lr_find.json"}
-LOCK = ".cifar-cam.lock"
+LOCK, BEGUN = ".cifar-cam.lock", ".cifar-cam.begun"  # who holds the folder, and for what
 
 def _recorded(folder:Path) -> str|None:
     "Which command left its result in `folder`."
@@ -61,7 +61,7 @@ def _recorded(folder:Path) -> str|None:
 
 def _begun(folder:Path) -> str:
     "The command and the number of the process that holds `folder`, or held it until it was killed."
-    with suppress(OSError, ValueError): return (folder/LOCK).read_text(encoding="utf-8")
+    with suppress(OSError, ValueError): return (folder/BEGUN).read_text(encoding="utf-8")
     return ""
 
 def _owner(folder:Path) -> str|None:
@@ -77,7 +77,7 @@ def _look(out:Path):
     "The nearest thing that exists on the way to `out`, and what `out` holds, our own traces left out."
     if out.is_symlink() and not out.exists(): raise FileNotFoundError(0, "it is a link to nothing")
     home = next(p for p in (out, *out.absolute().parents) if p.exists())
-    return home, {*out.iterdir()} - {*_unfinished(out), out/LOCK} if out.is_dir() else set()
+    return home, {*out.iterdir()} - {*_unfinished(out), out/LOCK, out/BEGUN} if out.is_dir() else set()
 
 # %% ../nbs/12_command_line.ipynb #dcef6276
 def claim(out,  # the folder that --out names
@@ -107,31 +107,45 @@ def _check_content(out:Path, command:str, ours:bool):
     go_on = ", --resume to go on with it" if command == "train" else ""
     raise InputError(f"{out} holds an earlier result of cifar-cam {command}: add --overwrite to replace it{go_on}, or name another folder with --out")
 
+# %% ../nbs/12_command_line.ipynb #c48ad2f7
+def _alive(out:Path) -> bool:
+    "Whether the process that began the work in `out` may still be there."
+    try: os.kill(int(_begun(out).split()[-1]), 0)  # sends nothing
+    except ProcessLookupError: return False
+    except (ValueError, IndexError, OSError): pass
+    return True
+
+def _take(lock, out:Path):
+    "Take the lock at once; a little later where its holder is dead and the helpers it had have yet to notice."
+    from filelock import Timeout
+    from cifar_cam.core import InputError
+    dead = os.name == "posix" and not _alive(out)
+    try: lock.acquire(timeout=15 if dead else 0)
+    except Timeout: raise InputError(f"--out {out} is in use by a running cifar-cam ({_begun(out)[:60]}): wait for it, or name another folder") from None
+
 # %% ../nbs/12_command_line.ipynb #c93f1d06
 @contextmanager
 def reserve(out, command:str, overwrite:bool=False, resume:bool=False, need:int=0):  # as for `claim`
     "`claim` the folder, make it, and keep every other process out of it until the work is done."
-    from filelock import FileLock, Timeout
-    from cifar_cam.core import InputError
+    from filelock import FileLock
     out, asked = Path(out), (command, overwrite, resume, need)
     if not os.path.isfile(out/LOCK): claim(out, *asked)  # no lock is put among foreign files
     made = [p for p in (out, *out.parents) if not p.exists()]
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out/LOCK)
-    try: lock.acquire(timeout=0)
-    except Timeout: raise InputError(f"--out {out} is in use by a running cifar-cam ({_begun(out)[:60]}): wait for it, or name another folder") from None
+    _take(lock := FileLock(out/LOCK), out)
     try:
         claim(out, *asked)  # once more: another process may have been quicker
         for half in _unfinished(out): half.unlink()
-        with suppress(OSError): (out/LOCK).write_text(f"{command}, process {os.getpid()}", encoding="utf-8")
+        (out/BEGUN).write_text(f"{command}, process {os.getpid()}", encoding="utf-8")
         yield out
     finally: _let_go(out, lock, made)
 
 # %% ../nbs/12_command_line.ipynb #d04be7f3
 def _let_go(out:Path, lock, made:list):
-    "End a reservation. The lock file stays only where nothing else says whose work this is, a folder only if it holds something."
+    "End a reservation. What was begun stays noted where nothing else says whose work this is, a folder only if it holds something."
     with suppress(OSError):
-        if _recorded(out) or not _look(out)[1]: (out/LOCK).unlink()
+        if _recorded(out) or not _look(out)[1]: (out/BEGUN).unlink(missing_ok=True)
+    with suppress(OSError): (out/LOCK).unlink()
     lock.release()
     with suppress(OSError):
         for folder in made: folder.rmdir()
@@ -188,6 +202,14 @@ def _heed_sigterm():
     try: yield
     finally: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
+@contextmanager
+def _quiet_helpers():
+    "The processes that prepare batches inherit this: one that has lost its parent has nothing to say."
+    before = sys.excepthook, sys.unraisablehook, threading.excepthook
+    sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
+    try: yield
+    finally: sys.excepthook, sys.unraisablehook, threading.excepthook = before
+
 # %% ../nbs/12_command_line.ipynb #b3e80ab0
 def main(args:list|None=None,  # words after `cifar-cam`; None: those of this process
          ) -> int:  # 0 done, 1 failed, 2 wrong use or input, 130 stopped by Ctrl-C, 143 by SIGTERM
@@ -198,7 +220,7 @@ def main(args:list|None=None,  # words after `cifar-cam`; None: those of this pr
     with redirect_stdout(_stream("stdout")), redirect_stderr(_stream("stderr")), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"cifar-cam: note: {' '.join(str(message).split())}", file=sys.stderr)
         try:
-            with _heed_sigterm(): code = app(args, prog_name="cifar-cam", obj=args, standalone_mode=False) or 0
+            with _heed_sigterm(), _quiet_helpers(): code = app(args, prog_name="cifar-cam", obj=args, standalone_mode=False) or 0
             sys.stdout.flush()
         except KeyboardInterrupt: code = 130
         except _Terminated: code = 143

@@ -32,10 +32,10 @@ def until(condition, seconds=120):
         time.sleep(.001)
     return found
 
-def halves(folder): return [p for p in folder.glob(".*") if p.name != ".cifar-cam.lock"]
+def halves(folder): return list(folder.glob(".*.*.*"))
 def holder(folder):
-    "What stands in the lock file; nothing where there is none."
-    try: return (folder/".cifar-cam.lock").read_text()
+    "Who holds the folder; nothing where nobody does."
+    try: return (folder/".cifar-cam.begun").read_text()
     except FileNotFoundError: return ""
 
 def errors(text): return [line for line in text.splitlines() if line.startswith("cifar-cam:")]
@@ -129,8 +129,8 @@ def test_killed_worker(forker, unbroken, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-def test_orphans_hold_no_lock(forker, unbroken, tmp_path):
-    "The main process is killed; its workers live on for seconds, but the folder is free at once."
+def test_orphans_do_not_keep_the_folder(forker, unbroken, tmp_path):
+    "The main process is killed; its workers live on for seconds, but the next run need not be told to come again."
     out = tmp_path/"run"
     pid, _ = forker.start(*WORDS, "--workers", 2, "--out", out)
     until((out/"checkpoint.pt").exists)
