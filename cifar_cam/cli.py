@@ -26,8 +26,12 @@ def _version(asked:bool):
     print(f"cifar-cam {__version__}")
     raise typer.Exit()
 
+def _say_nothing(*_): "What takes the place of Python's own tracebacks while a command works; `main` says what went wrong."
+
 @app.callback()
-def _options(version:Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]=False): pass
+def _options(version:Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]=False):
+    sys.excepthook = _say_nothing  # typer has just put its own there
+
 
 # %% ../nbs/12_command_line.ipynb #6aef077e
 RECIPE_NAMES = ("book", "short", "demo", "toy", "eva4-s9", "eva5-s9", "eva6-a8-step", "eva6-a8-step-fixed", "eva6-a8-onecycle",
@@ -206,7 +210,7 @@ def _heed_sigterm():
 def _quiet_helpers():
     "The processes that prepare batches inherit this: one that has lost its parent has nothing to say."
     before = sys.excepthook, sys.unraisablehook, threading.excepthook
-    sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
+    sys.excepthook = sys.unraisablehook = threading.excepthook = _say_nothing
     try: yield
     finally: sys.excepthook, sys.unraisablehook, threading.excepthook = before
 
