@@ -98,7 +98,8 @@ def test_user_without_a_name(tmp_path):
 def test_stopped(tmp_path, how, code):
     "Ctrl-C reaches every process of a shell's job, SIGTERM the one that was named; both leave one line and a folder to go on from."
     words = [*COMMAND, "train", *TINY, "--epochs", "500", "--workers", "2", "--out", tmp_path/"out"]
-    process = subprocess.Popen(words, env=BARE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    heeding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background inherits that Ctrl-C is ignored
+    process = subprocess.Popen(words, env=BARE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heeding)
     while not (tmp_path/"out"/"checkpoint.pt").exists(): assert process.poll() is None; time.sleep(.05)
     os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
     err = process.communicate(timeout=60)[1]
