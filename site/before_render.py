@@ -29,6 +29,7 @@ def entry(obj, name, level=2):
     text = show_doc(obj, name=name, title_level=level)._repr_markdown_()
     line = inspect.getsourcelines(inspect.unwrap(obj))[1]
     text = re.sub(r"^---\n+", "", text).replace("#LNone", f"#L{line}")
+    text = text.replace(":NoneType=None", "=None")  # nbdev's guess at the type of a parameter that is None unless given
     return text.replace("*Call self as a function.*", "").strip()  # what Python says where there is no docstring
 
 
@@ -58,10 +59,17 @@ def page(path):
 TITLE = re.compile(r"^title: *['\"]?(.*?)['\"]?$", re.MULTILINE)  # nbdev puts it into the first cell
 
 
-def number_title(path):
-    "Put the number of the chapter at `path` before its title, once: `04_training` becomes chapter 4, `A1_toy` A1."
+def chapter_numbers(sidebar):
+    "The number of each chapter in the text of `_quarto.yml`: `04_training` has 4, and two that share 12 have 12a and 12b, in this order."
+    names = re.findall(r"\b((\w+?)_\w+)\.ipynb", sidebar)
+    chapters = {number: [name for name, n in names if n == number] for _, number in names}
+    letters = {number: "abcdef" if len(members) > 1 else [""] for number, members in chapters.items()}
+    return {name: number.lstrip("0") + letter for number, members in chapters.items() for name, letter in zip(members, letters[number])}
+
+
+def number_title(path, number):
+    "Put the number of the chapter at `path` before its title, once."
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    number = path.name.split("_")[0].lstrip("0")
     front = "".join(notebook["cells"][0]["source"])
     if not number or f'"{number} · ' in front: return
     front = TITLE.sub(lambda m: f'title: "{number} · {m[1]}"', front, count=1)
@@ -80,7 +88,8 @@ def write(path, text):
 
 
 def main():
-    for path in Path().glob("*_*.ipynb"): number_title(path)
+    numbers = chapter_numbers(Path("_quarto.yml").read_text(encoding="utf-8"))
+    for path in Path().glob("*_*.ipynb"): number_title(path, numbers.get(path.stem))
     folder = Path("reference")
     folder.mkdir(exist_ok=True)
     for path in sorted(get_config().lib_path.glob("[a-z]*.py")):
