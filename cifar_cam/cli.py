@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeName', 'Weights', 'Device', 'Precision', 'Layer',
-           'Limit', 'Seed', 'Count', 'Width', 'RECORDS', 'LOCK', 'BEGUN', 'IMAGES', 'claim', 'reserve', 'main', 'few',
-           'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
+           'Limit', 'Seed', 'Count', 'Rate', 'Width', 'RECORDS', 'LOCK', 'BEGUN', 'IMAGES', 'claim', 'reserve', 'main',
+           'few', 'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
 import errno, json, logging, os, re, shlex, shutil, signal, sys, threading, time, warnings
@@ -50,6 +50,7 @@ Layer = Annotated[str, typer.Option(metavar="NAME", help="The layer whose Grad-C
 Limit = Annotated[int|None, typer.Option(min=20, metavar="N", help="Use only N training images, the same share of each class.")]
 Seed = Annotated[int|None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Decides first weights, order and augmentation.")]
 Count = Annotated[int|None, typer.Option(min=1, metavar="N")]
+Rate = Annotated[float|None, typer.Option(max=1e6, metavar="X", help="Learning rate; the peak, where the schedule has one.")]
 Width = Annotated[int|None, typer.Option(min=1, metavar="N", help="Channels of the first stage: 64 for a ResNet18, 16 for its small twin.")]
 
 # %% ../nbs/12_command_line.ipynb #faaa63f7
@@ -312,8 +313,7 @@ def _save(run, folder:Path):
 # %% ../nbs/12_command_line.ipynb #d8aeef04
 @app.command()
 def train(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", epochs:Count=None, batch_size:Count=None,
-          lr:Annotated[float|None, typer.Option(max=1e6, metavar="X", help="Learning rate; the peak, where the schedule has one.")]=None,
-          optimizer:Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam, adamw or muon.")]=None,
+          lr:Rate=None, optimizer:Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam, adamw or muon.")]=None,
           scheduler:Annotated[str|None, typer.Option(metavar="NAME", help="constant, onecycle, step, plateau or cosine.")]=None, width:Width=None,
           valid:Annotated[int|None, typer.Option(min=0, metavar="N", help="Validation images. Default: a tenth; 0: measure on the test images after each epoch.")]=None,
           limit:Limit=None, seed:Seed=None, device:Device="auto", precision:Precision="auto",
@@ -502,34 +502,42 @@ def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(help=
 # %% ../nbs/12_command_line.ipynb #d85d79ff
 @app.command("lr-find")
 def lr_find(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", batch_size:Count=None, width:Width=None, limit:Limit=None, seed:Seed=None,
+            min_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X", help="The rate to begin with.")]=1e-4,
+            max_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X", help="Stop beyond this rate, also where the loss has not exploded.")]=1e6,
             device:Device="auto", precision:Precision="auto", out:Out=Path("cifar-cam-lr-find"), overwrite:Overwrite=False):
     """Find a learning rate.
 
     Trains a copy of the network with a growing one until the loss explodes."""
     folder = ctx.with_resource(reserve(out, "lr-find", overwrite))
     r = override(recipe, batch_size=batch_size, width=width, seed=seed)
+    test, name = _range_test(r, data, limit, device, precision, min_lr, max_lr)
+    _write_range_test(ctx, folder, test, recipe, name)
+
+# %% ../nbs/12_command_line.ipynb #9d5642a9
+def _write_range_test(ctx, folder:Path, test, recipe:str, name:str):
+    "Picture, record and summary of a range test."
     from cifar_cam.core import book_style, write_json
     from cifar_cam.report import save_figure
     from cifar_cam.schedules import plot_range_test
-    test, name = _range_test(r, data, limit, device, precision)
     book_style()
     fig = plot_range_test(test)
     fig.axes[0].set_title(f"{recipe} on {name}")
     save_figure(fig, folder/"lr_find.png")
-    found = dict(best=test.best, suggestion=test.suggestion, diverged=test.diverged)
+    found = dict(best=test.best, suggestion=test.suggestion, diverged=test.diverged, doubt=test.doubt)
     write_json(folder/"lr_find.json", dict(command="lr-find", command_line=_line(ctx), recipe=recipe, data=name, **found,
                                            lrs=test.lrs, losses=test.losses, smooth=test.smooth))
-    print(f"lowest loss at {test.best:.2g}; suggestion: --lr {test.suggestion:.2g}\nwritten: {folder/'lr_find.json'}, {folder/'lr_find.png'}")
+    print(f"lowest loss at {test.best:.2g}; suggestion{' (not to be trusted)' if test.doubt else ''}: --lr {test.suggestion:.2g}")
+    print(f"written: {folder/'lr_find.json'}, {folder/'lr_find.png'}")
 
 # %% ../nbs/12_command_line.ipynb #396677dd
-def _range_test(recipe, data, limit, device, precision):
+def _range_test(recipe, data, limit, device, precision, min_lr, max_lr):
     "The range test of a recipe, and the name of the images it ran on."
     from cifar_cam.augment import build
     from cifar_cam.core import seed_everything
     from cifar_cam.data import load_data, make_loader
     from cifar_cam.schedules import lr_range_test
     images = few(load_data(data)[0], limit, recipe.seed)
-    print(f"{images.name}: batches of {recipe.batch_size}, a growing learning rate", flush=True)
     seed_everything(recipe.seed)
     loader = make_loader(images, build(recipe.policy, recipe.mean, recipe.std), recipe.batch_size, True, recipe.seed)
-    return lr_range_test(recipe.model(), loader, momentum=recipe.momentum, device=device, precision=precision), images.name
+    print(f"{images.name}: batches of {recipe.batch_size}, a growing learning rate", flush=True)
+    return lr_range_test(recipe.model(), loader, min_lr, momentum=recipe.momentum, max_steps=10_000, device=device, precision=precision, lr_max=max_lr), images.name

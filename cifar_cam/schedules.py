@@ -6,7 +6,7 @@
 __all__ = ['SCHEDULES', 'make_scheduler', 'schedule_lrs', 'plot_schedule', 'RangeTest', 'lr_range_test', 'plot_range_test']
 
 # %% ../nbs/05_learning_rate.ipynb #e7b2d203
-import copy, itertools, math
+import copy, itertools, math, warnings
 from dataclasses import dataclass
 
 import torch
@@ -122,17 +122,53 @@ class RangeTest:
         "A tenth of `best`: a peak for OneCycle that keeps a margin."
         return self.best / 10
 
+    @property
+    def doubt(self) -> str:
+        "Why the suggestion is not to be trusted, and what to do; empty where there is no reason."
+        return _doubt(self)
+
+# %% ../nbs/05_learning_rate.ipynb #a2fab030
+def _doubt(result) -> str:
+    "What speaks against the suggestion of a range test."
+    if result.smooth and not result.diverged:
+        return (f"the loss never rose to four times its lowest value, up to the last rate tried, {result.lrs[-1]:.3g}: the edge was not "
+                "seen and the suggestion is not to be trusted. Go on to a higher rate (lr_max, max_steps; --max-lr)")
+    if result.smooth and result.best == result.lrs[0]:
+        return (f"the loss was never lower than at the first rate, {result.lrs[0]:.3g}: the suggestion is not to be trusted. Begin with "
+                "a lower rate (lr_min; --min-lr), or look whether the data can be learned at all")
+    return ""
+
 # %% ../nbs/05_learning_rate.ipynb #aacd09d4
-def _check_range(growth, lr_min, batches, max_steps):
-    "Refuse a range test that cannot say anything."
+def _rates(lr_min, lr_max, growth, max_steps) -> list:
+    "The rates of a range test; refuses a test that cannot say anything."
     if not growth > 1 or not lr_min > 0: raise InputError(f"growth must be above 1 and lr_min above 0, got {growth} and {lr_min}")
-    if batches == 0 or max_steps < 1: raise InputError(f"the range test needs batches and steps, got {batches} and {max_steps}")
+    if not lr_min < lr_max < math.inf: raise InputError(f"lr_max must be a number above lr_min, {lr_min:g}, got {lr_max}")
+    if max_steps < 1: raise InputError(f"the range test needs batches and steps, got max_steps {max_steps}")
+    return list(itertools.takewhile(lambda lr: lr <= lr_max, (lr_min * growth**step for step in range(max_steps))))
 
 def _forever(loader):
     "The batches of epoch after epoch."
+    if len(loader) == 0: raise InputError("the range test needs batches and steps, got a loader without batches")
     for epoch in itertools.count():
         if hasattr(loader.sampler, "set_epoch"): loader.sampler.set_epoch(epoch)
         yield from loader
+
+# %% ../nbs/05_learning_rate.ipynb #19c9fc46
+def _one_step(model, optimizer, x, y, device, half) -> float:
+    "Forward, backward, update. Returns the loss before the update."
+    with torch.autocast(device.type, half, enabled=half is not None):
+        loss = F.cross_entropy(model(x.to(device, memory_format=torch.channels_last)), y.to(device))
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+    return loss.item()
+
+def _take_in(result:RangeTest, lr:float, loss:float):
+    "Add one step to `result`, unless with it the smoothed loss is not finite or four times its lowest value."
+    n = len(result.smooth)
+    before = result.smooth[-1] * (1 - .9**n) if n else 0.  # the running mean, without its bias correction
+    smooth = (.9 * before + .1 * loss) / (1 - .9**(n + 1))
+    result.diverged = not math.isfinite(smooth) or smooth > 4 * min(result.smooth, default=smooth)
+    if result.diverged: return
+    for column, value in zip((result.lrs, result.losses, result.smooth), (lr, loss, smooth)): column.append(value)
 
 # %% ../nbs/05_learning_rate.ipynb #40ea5879
 def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
@@ -141,35 +177,29 @@ def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
                   growth:float=1.1,  # factor from step to step
                   momentum:float=.9,  # of the SGD that is used
                   max_steps:int=300,  # give up (not diverged) after this many
-                  device:str="auto", precision:str="auto") -> RangeTest:
-    "Train a copy with a growing learning rate until the smoothed loss is non-finite or four times its lowest value."
-    _check_range(growth, lr_min, len(loader), max_steps)
-    device = choose_device(device)
+                  device:str="auto", precision:str="auto",  # see `choose_device`, `choose_precision`
+                  lr_max:float=1e6) -> RangeTest:  # or beyond this rate
+    "Train a copy with a growing rate until the smoothed loss is non-finite or four times its lowest value; warns if it never is."
+    rates, batches, device = _rates(lr_min, lr_max, growth, max_steps), _forever(loader), choose_device(device)
     half = torch.bfloat16 if choose_precision(precision, device) == "bf16" else None  # fp16 would need loss scaling: fp32 instead
     model = copy.deepcopy(model).to(device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr_min, momentum=momentum)
-    result, average = RangeTest([], [], [], False), 0.
-    for step, (x, y) in zip(range(max_steps), _forever(loader)):
-        lr = optimizer.param_groups[0]["lr"] = lr_min * growth**step
-        with torch.autocast(device.type, half, enabled=half is not None):
-            loss = F.cross_entropy(model(x.to(device, memory_format=torch.channels_last)), y.to(device))
-        average = .9 * average + .1 * loss.item()
-        smooth = average / (1 - .9**(step + 1))
-        result.diverged = not math.isfinite(smooth) or smooth > 4 * min(result.smooth, default=smooth)
+    optimizer, result = torch.optim.SGD(model.parameters(), lr=lr_min, momentum=momentum), RangeTest([], [], [], False)
+    for lr, (x, y) in zip(rates, batches):
+        optimizer.param_groups[0]["lr"] = lr
+        _take_in(result, lr, _one_step(model, optimizer, x, y, device, half))
         if result.diverged: break
-        for column, v in zip((result.lrs, result.losses, result.smooth), (lr, loss.item(), smooth)): column.append(v)
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
+    if result.doubt: warnings.warn(result.doubt, stacklevel=2)
     return result
 
 # %% ../nbs/05_learning_rate.ipynb #1d5d73d5
 def plot_range_test(result:RangeTest):
     "Draw the loss over the learning rate, with the edge and the suggestion. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
-    best, suggestion = result.best, result.suggestion
+    best, suggestion, mark = result.best, result.suggestion, " (not to be trusted)" if result.doubt else ""
     fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
     ax.plot(result.lrs, result.losses, color="lightgray", label="loss of each batch")
     ax.plot(result.lrs, result.smooth, label="smoothed")
-    for lr, name, style in ((best, "lowest loss", ":"), (suggestion, "suggestion: a tenth of it", "--")):
+    for lr, name, style in ((best, "lowest loss", ":"), (suggestion, f"suggestion{mark}: a tenth of it", "--")):
         ax.axvline(lr, color="black", ls=style, label=f"{name}, {lr:.3g}")
     top = max(result.smooth[0], min(result.smooth)) * 1.5
     ax.set(xscale="log", xlabel="learning rate", ylabel="loss (nats per image)", ylim=(min(result.smooth) * .8, top))

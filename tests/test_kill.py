@@ -38,6 +38,12 @@ def holder(folder):
     try: return (folder/".cifar-cam.begun").read_text()
     except FileNotFoundError: return ""
 
+def begin(forker, out, *more):
+    "Start the run and wait for its first checkpoint. Process id, and the file that gets its output."
+    pid, log = forker.start(*WORDS, *more, "--out", out)
+    until((out/"checkpoint.pt").exists)
+    return pid, log
+
 def errors(text): return [line for line in text.splitlines() if line.startswith("cifar-cam:")]
 
 
@@ -46,8 +52,7 @@ def unbroken(forker, tmp_path_factory):
     "The folder of a run that was left alone, its result, and the seconds to its first checkpoint and to its end."
     out = tmp_path_factory.mktemp("unbroken")/"run"
     start = time.monotonic()
-    pid, log = forker.start(*WORDS, "--out", out)
-    until((out/"checkpoint.pt").exists)
+    pid, log = begin(forker, out)
     first = time.monotonic() - start
     for words, owner in ((WORDS, "train"), ([*WORDS, "--resume"], "train"), ([*WORDS, "--overwrite"], "train"), (["demo", "--overwrite"], "train")):
         code, text = forker.run(*words, "--out", out)  # a second command in the same folder
@@ -119,8 +124,7 @@ def children(pid): return Path(f"/proc/{pid}/task/{pid}/children").read_text().s
 def test_killed_worker(forker, unbroken, tmp_path):
     "A process that prepares batches is killed: one line says so, and the run goes on from its checkpoint."
     out = tmp_path/"run"
-    pid, log = forker.start(*WORDS, "--workers", 2, "--out", out)
-    until((out/"checkpoint.pt").exists)
+    pid, log = begin(forker, out, "--workers", 2)
     os.kill(int(children(pid)[0]), signal.SIGKILL)
     assert forker.wait(pid) == 1
     assert len(errors(log.read_text())) == 1 and re.search("worker .* (killed|exited)", log.read_text()), log.read_text()
@@ -132,8 +136,7 @@ def test_killed_worker(forker, unbroken, tmp_path):
 def test_orphans_do_not_keep_the_folder(forker, unbroken, tmp_path):
     "The main process is killed; its workers live on for seconds, but the next run need not be told to come again."
     out = tmp_path/"run"
-    pid, _ = forker.start(*WORDS, "--workers", 2, "--out", out)
-    until((out/"checkpoint.pt").exists)
+    pid, _ = begin(forker, out, "--workers", 2)
     os.kill(pid, signal.SIGKILL)
     assert forker.wait(pid) == -9
     code, text = forker.run(*WORDS, "--resume", "--out", out)
@@ -144,8 +147,7 @@ def test_orphans_do_not_keep_the_folder(forker, unbroken, tmp_path):
 def test_full_disk(forker, unbroken, tmp_path):
     "A checkpoint that cannot be written: one line with the cause, and the last good one is untouched."
     out = tmp_path/"run"
-    pid, _ = forker.start(*WORDS, "--out", out)
-    until((out/"checkpoint.pt").exists)
+    pid, _ = begin(forker, out)
     os.kill(pid, signal.SIGKILL)
     forker.wait(pid)
     before = (out/"checkpoint.pt").read_bytes()
