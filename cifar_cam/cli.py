@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeName', 'Weights', 'Device', 'Precision', 'Layer',
-           'Limit', 'Seed', 'Count', 'Rate', 'Width', 'RECORDS', 'LOCK', 'BEGUN', 'IMAGES', 'claim', 'reserve', 'main',
-           'few', 'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
+           'Limit', 'Seed', 'Count', 'Rate', 'Width', 'RECORDS', 'IMAGES', 'claim', 'reserve', 'main', 'few',
+           'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
-import errno, json, logging, os, re, shlex, shutil, signal, sys, threading, time, warnings
+import errno, json, logging, os, shlex, shutil, signal, sys, threading, time, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated
@@ -29,8 +29,9 @@ def _version(asked:bool):
 def _say_nothing(*_): "What takes the place of Python's own tracebacks while a command works; `main` says what went wrong."
 
 @app.callback()
-def _options(version:Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]=False):
+def _options(ctx:typer.Context, version:Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]=False):
     sys.excepthook = _say_nothing  # typer has just put its own there
+    if "" in ctx.obj: raise typer.BadParameter("an empty word, perhaps a variable that is not set", ctx)
 
 
 # %% ../nbs/12_command_line.ipynb #6aef077e
@@ -55,7 +56,6 @@ Width = Annotated[int|None, typer.Option(min=1, metavar="N", help="Channels of t
 
 # %% ../nbs/12_command_line.ipynb #faaa63f7
 RECORDS = {"demo": "run.json", "train": "run.json", "evaluate": "evaluation.json", "explain": "explanation.json", "lr-find": "lr_find.json"}
-LOCK, BEGUN = ".cifar-cam.lock", ".cifar-cam.begun"  # who holds the folder, and for what
 
 def _recorded(folder:Path) -> str|None:
     "Which command left its result in `folder`."
@@ -64,25 +64,17 @@ def _recorded(folder:Path) -> str|None:
         except (OSError, ValueError, KeyError, TypeError): continue
     return "train" if (folder/"checkpoint.pt").is_file() else None
 
-def _begun(folder:Path) -> str:
-    "The command and the number of the process that holds `folder`, or held it until it was killed."
-    with suppress(OSError, ValueError): return (folder/BEGUN).read_text(encoding="utf-8")
-    return ""
-
 def _owner(folder:Path) -> str|None:
     "Which command left its result in `folder`, or began one there."
-    return _recorded(folder) or next((c for c in RECORDS if _begun(folder).startswith(f"{c},")), None)
+    from cifar_cam.training import begun
+    return _recorded(folder) or next((c for c in RECORDS if begun(folder).startswith(f"{c},")), None)
 
 # %% ../nbs/12_command_line.ipynb #5c0e9d31
-def _unfinished(folder:Path) -> list:
-    "What a killed writer left behind: hidden files with eight letters between name and ending."
-    return [p for p in folder.iterdir() if re.fullmatch(r"\..+(\.\w+)\.\w{8}\1", p.name)]
-
 def _look(out:Path):
     "The nearest thing that exists on the way to `out`, and what `out` holds, our own traces left out."
+    from cifar_cam.training import contents
     if out.is_symlink() and not out.exists(): raise FileNotFoundError(0, "it is a link to nothing")
-    home = next(p for p in (out, *out.absolute().parents) if p.exists())
-    return home, {*out.iterdir()} - {*_unfinished(out), out/LOCK, out/BEGUN} if out.is_dir() else set()
+    return next(p for p in (out, *out.absolute().parents) if p.exists()), contents(out)
 
 # %% ../nbs/12_command_line.ipynb #dcef6276
 def claim(out,  # the folder that --out names
@@ -112,48 +104,17 @@ def _check_content(out:Path, command:str, ours:bool):
     go_on = ", --resume to go on with it" if command == "train" else ""
     raise InputError(f"{out} holds an earlier result of cifar-cam {command}: add --overwrite to replace it{go_on}, or name another folder with --out")
 
-# %% ../nbs/12_command_line.ipynb #c48ad2f7
-def _alive(out:Path) -> bool:
-    "Whether the process that began the work in `out` may still be there."
-    try: os.kill(int(_begun(out).split()[-1]), 0)  # sends nothing
-    except ProcessLookupError: return False
-    except (ValueError, IndexError, OSError): pass
-    return True
-
-def _take(lock, out:Path):
-    "Take the lock at once; a little later where its holder is dead and the helpers it had have yet to notice."
-    from filelock import Timeout
-    from cifar_cam.core import InputError
-    dead = os.name == "posix" and not _alive(out)
-    try: lock.acquire(timeout=15 if dead else 0)
-    except Timeout: raise InputError(f"--out {out} is in use by a running cifar-cam ({_begun(out)[:60]}): wait for it, or name another folder") from None
-
 # %% ../nbs/12_command_line.ipynb #c93f1d06
 @contextmanager
 def reserve(out, command:str, overwrite:bool=False, resume:bool=False, need:int=0):  # as for `claim`
     "`claim` the folder, make it, and keep every other process out of it until the work is done."
-    from filelock import FileLock
-    out, asked = Path(out), (command, overwrite, resume, need)
-    if not os.path.isfile(out/LOCK): claim(out, *asked)  # no lock is put among foreign files
-    made = [p for p in (out, *out.parents) if not p.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    _take(lock := FileLock(out/LOCK), out)
-    try:
-        claim(out, *asked)  # once more: another process may have been quicker
-        for half in _unfinished(out): half.unlink()
-        (out/BEGUN).write_text(f"{command}, process {os.getpid()}", encoding="utf-8")
+    from cifar_cam.training import LOCK, first_process, hold
+    out, check = Path(out), lambda: claim(out, command, overwrite, resume, need)
+    if not first_process():
         yield out
-    finally: _let_go(out, lock, made)
-
-# %% ../nbs/12_command_line.ipynb #d04be7f3
-def _let_go(out:Path, lock, made:list):
-    "End a reservation. What was begun stays noted where nothing else says whose work this is, a folder only if it holds something."
-    with suppress(OSError):
-        if _recorded(out) or not _look(out)[1]: (out/BEGUN).unlink(missing_ok=True)
-    with suppress(OSError): (out/LOCK).unlink()
-    lock.release()
-    with suppress(OSError):
-        for folder in made: folder.rmdir()
+        return
+    if not os.path.isfile(out/LOCK): check()
+    with hold(out, command, check): yield out
 
 # %% ../nbs/12_command_line.ipynb #6b6e2abc
 def _remedy(error) -> str:
@@ -333,12 +294,13 @@ def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
     "What `cifar-cam train` does."
     started = time.perf_counter()
     from cifar_cam import recipes
+    from cifar_cam.training import first_process
     recipe = override(name, **changes)
     folder = ctx.with_resource(reserve(out, "train", overwrite, resume, need=300_000_000))
     _check_layer(recipe, layer)
-    if resume and not (folder/"checkpoint.pt").is_file(): print(f"{folder} holds no checkpoint: starting from the beginning", flush=True)
+    if first_process() and resume and not (folder/"checkpoint.pt").is_file(): print(f"{folder} holds no checkpoint: starting from the beginning", flush=True)
     run = recipes.train(recipe, data, out=folder, resume=resume, **settings)
-    _leave(ctx, run, folder, layer, started)
+    if first_process(): _leave(ctx, run, folder, layer, started)  # of several, one writes
 
 # %% ../nbs/12_command_line.ipynb #7f116884
 def _load(weights:Path|None, toy:bool=False):
@@ -449,14 +411,21 @@ def _measure(weights, data, images, limit, device):
 
 # %% ../nbs/12_command_line.ipynb #afd880bb
 def _photo_files(paths) -> list:
-    "Every file that was named, and the files in every folder that was named."
-    from cifar_cam.core import InputError
+    "Every file that was named, and the files in every folder that was named; a folder itself where nothing in it can be found."
     found = []
     for path in paths:
-        inside = _files(path) if path.is_dir() else [path]
-        if not inside: raise InputError(f"{path} holds no files")
-        found += inside
+        inside = []
+        with suppress(OSError): inside = _files(path) if path.is_dir() else []
+        found += inside or [path]
     return found
+
+def _photo(path:Path):
+    "`load_photo`, and a word about what is a folder."
+    from cifar_cam.core import InputError
+    from cifar_cam.report import load_photo
+    if not path.is_dir(): return load_photo(path)
+    if not os.access(path, os.R_OK | os.X_OK): raise InputError(f"{path}: a folder that you may not read")
+    raise InputError(f"{path}: a folder {'inside a folder: name it itself' if _files(path) else 'without files'}")
 
 # %% ../nbs/12_command_line.ipynb #a7e2b580
 def _write_explorer(path:Path, model, photos:list, layer:str, classes, mean, std, most:int=40) -> str:
@@ -477,7 +446,7 @@ def _write_explorer(path:Path, model, photos:list, layer:str, classes, mean, std
 
 # %% ../nbs/12_command_line.ipynb #30f989ec
 @app.command()
-def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(help="Image files, or folders of them (without their sub-folders).")],
+def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(readable=False, help="Image files, or folders of them (without their sub-folders).")],
             weights:Weights=None, layer:Layer="layer3",
             html:Annotated[bool, typer.Option("--html", help="Also write explorer.html, to choose class, method and layer for each photograph.")]=False,
             out:Out=Path("cifar-cam-explain"), overwrite:Overwrite=False):
@@ -486,8 +455,8 @@ def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(help=
     What the network answers for each, and where it looked."""
     folder = ctx.with_resource(reserve(out, "explain", overwrite))
     from cifar_cam.core import write_json, write_text
-    from cifar_cam.report import explain_photos, load_photo, photo_page
-    loaded, skipped = _each(_photo_files(photos), load_photo)
+    from cifar_cam.report import explain_photos, photo_page
+    loaded, skipped = _each(_photo_files(photos), _photo)
     model, facts, about = _load(weights)
     answers = explain_photos(model, loaded, layer=layer, **facts)
     for a in answers: print(f"{a['file']}: " + ", ".join(f"{name} {p:.1%}" for name, p in a["top"]))
