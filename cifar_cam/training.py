@@ -10,7 +10,7 @@ __all__ = ['LOCK', 'BEGUN', 'History', 'read_history', 'choose_device', 'choose_
            'save_weights', 'load_weights', 'convert_checkpoint']
 
 # %% ../nbs/04_training.ipynb #6c038c70
-import csv, io, json, math, os, re, threading, time
+import csv, io, json, math, os, re, threading, time, warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -415,6 +415,7 @@ def _locked(folder:Path):
     lock, key, dead = FileLock(folder/LOCK), (folder.resolve(), threading.get_ident()), os.name == "posix" and not _alive(folder)
     try: lock.acquire(timeout=15 if dead else 0)
     except Timeout: raise InputError(f"{folder} is in use by a running cifar-cam ({begun(folder)[:60]}): wait for it, or name another folder") from None
+    except NotImplementedError: warnings.warn(f"{folder} lies on a disk that knows no locks: take care that no second run writes there")
     _held.add(key)
     try: yield
     finally:
@@ -505,6 +506,15 @@ def _pointing_to(checkpoint, history:History):
         if not (checkpoint and history.rows): raise
         raise TrainingError(f"{e}. The weights after epoch {len(history)} are kept in {checkpoint}") from None
 
+# %% ../nbs/04_training.ipynb #8e5fb0d3
+def _resume(s:Session, options:FitOptions):
+    "Go on from the checkpoint if asked. All processes must find the same one."
+    from accelerate.utils import gather_object
+    history, path = options.history, options.checkpoint
+    if options.resume and Path(path).exists(): history.rows[:] = load_checkpoint(path, options.settings, **s.parts())
+    found = gather_object([len(history)])
+    if len(set(found)) > 1: raise InputError(f"the processes find {found} finished epochs in {path}: put it on a disk that all of them see, or start a new run")
+
 # %% ../nbs/04_training.ipynb #7abdfe00
 def fit(model:nn.Module,
         train_loader,  # of (x float32 [B,3,32,32], y int64 [B])
@@ -521,7 +531,7 @@ def fit(model:nn.Module,
     if o.average is not None: o.average.to(parts[-1])
     with _pointing_to(o.checkpoint, o.history), prepared(*parts, choose_precision(o.precision, parts[-1])) as ready:
         session, shared = Session(*ready, Objective(o.smoothing, o.l1, o.l2), pace, o.average), ready[0].prepare(valid_loader)
-        if o.resume and Path(o.checkpoint).exists(): o.history.rows[:] = load_checkpoint(o.checkpoint, o.settings, **session.parts())
+        _resume(session, o)
         for epoch in range(len(o.history), epochs):
             o.history.rows.append(run_epoch(session, epoch, shared, o.progress))
             _after_epoch(session, o)
