@@ -8,7 +8,7 @@ __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeNa
            'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
-import errno, json, logging, os, shlex, shutil, signal, sys, threading, time, warnings
+import errno, json, logging, os, shlex, shutil, signal, sys, tempfile, threading, time, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,8 @@ def _version(asked:bool):
 def _say_nothing(*_): "What takes the place of Python's own tracebacks while a command works; `main` says what went wrong."
 
 @app.callback()
-def _options(ctx:typer.Context, version:Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")]=False):
+def _options(ctx:typer.Context, version:Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                                     help="Show the version and exit.")]=False):
     sys.excepthook = _say_nothing  # typer has just put its own there
     if "" in ctx.obj: raise typer.BadParameter("an empty word, perhaps a variable that is not set", ctx)
 
@@ -42,9 +43,11 @@ RECIPE_NAMES = ("book", "short", "demo", "toy", "eva4-s9", "eva5-s9", "eva6-a8-s
 Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write: a new or an empty folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result of the same command in --out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bar, and no line per epoch.")]
-Data = Annotated[str, typer.Option(metavar="NAME", help="cifar10 (from disk, else a download of 170 MB), toy (drawn), or auto: CIFAR-10 if it is on disk, else toy.")]
+Data = Annotated[str, typer.Option(metavar="NAME", help="cifar10 (from disk, else a download of 170 MB), toy (drawn), or auto: "
+                                               "CIFAR-10 if it is on disk, else toy.")]
 RecipeName = Annotated[str, typer.Option("--recipe", metavar="NAME", help=f"One of {', '.join(RECIPE_NAMES)}.")]
-Weights = Annotated[Path|None, typer.Option(metavar="FILE", help="A weights.safetensors, or the folder of a run. Default: the network that ships with the package.")]
+Weights = Annotated[Path|None, typer.Option(metavar="FILE", help="A weights.safetensors, or the folder of a run. Default: the network that "
+                                                        "ships with the package.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.")]
 Layer = Annotated[str, typer.Option(metavar="NAME", help="The layer whose Grad-CAM maps are shown.")]
@@ -70,10 +73,17 @@ def _owner(folder:Path) -> str|None:
     return _recorded(folder) or next((c for c in RECORDS if begun(folder).startswith(f"{c},")), None)
 
 # %% ../nbs/12_command_line.ipynb #5c0e9d31
+def _at_home(out) -> Path:
+    "`out` with ~ replaced by the home folder, which the shell does not do in `--out=~/runs`."
+    from cifar_cam.core import InputError
+    try: return Path(out).expanduser()
+    except RuntimeError: raise InputError(f"--out {out} begins with a home folder that is not known here: give the folder in full") from None
+
 def _look(out:Path):
     "The nearest thing that exists on the way to `out`, and what `out` holds, our own traces left out."
     from cifar_cam.training import contents
-    if out.is_symlink() and not out.exists(): raise FileNotFoundError(0, "it is a link to nothing")
+    for p in (out, *out.parents):
+        if p.is_symlink() and not p.exists(): raise FileNotFoundError(0, f"{p} is a link to nothing")
     return next(p for p in (out, *out.absolute().parents) if p.exists()), contents(out)
 
 # %% ../nbs/12_command_line.ipynb #dcef6276
@@ -85,10 +95,11 @@ def claim(out,  # the folder that --out names
           ) -> Path:
     "Check that `out` can be written without spoiling anything. Nothing is made yet."
     from cifar_cam.core import InputError
-    out = Path(out)
+    out = _at_home(out)
     try: home, content = _look(out)
-    except OSError as e: raise InputError(f"--out {out} cannot be used: {e.strerror}") from None
-    if not (home.is_dir() and os.access(home, os.W_OK | os.X_OK)): raise InputError(f"--out {out}: {home} is not a folder that you may write to")
+    except OSError as e: raise InputError(f"--out cannot be used ({e.strerror}): {out}") from None
+    if not (home.is_dir() and os.access(home, os.W_OK | os.X_OK)):
+        raise InputError(f"--out {out}: {home} is not a folder that you may write to")
     if shutil.disk_usage(home).free < need: raise InputError(f"--out {out}: there is no room, about {need/1e6:.0f} MB are needed")
     if content: _check_content(out, command, overwrite or resume)
     return out
@@ -99,17 +110,19 @@ def _check_content(out:Path, command:str, ours:bool):
     from cifar_cam.core import InputError
     owner = _owner(out)
     if owner != command:
-        raise InputError(f"--out {out} holds {f'a result of cifar-cam {owner}' if owner else 'other files'}: name a new or an empty folder")
+        what = f"a result of cifar-cam {owner}" if owner else "other files"
+        raise InputError(f"--out {out} holds {what}: name a new or an empty folder")
     if ours: return
     go_on = ", --resume to go on with it" if command == "train" else ""
-    raise InputError(f"{out} holds an earlier result of cifar-cam {command}: add --overwrite to replace it{go_on}, or name another folder with --out")
+    raise InputError(f"{out} holds an earlier result of cifar-cam {command}: add --overwrite to replace it{go_on}, "
+                     "or name another folder with --out")
 
 # %% ../nbs/12_command_line.ipynb #c93f1d06
 @contextmanager
 def reserve(out, command:str, overwrite:bool=False, resume:bool=False, need:int=0):  # as for `claim`
     "`claim` the folder, make it, and keep every other process out of it until the work is done."
     from cifar_cam.training import LOCK, first_process, hold
-    out, check = Path(out), lambda: claim(out, command, overwrite, resume, need)
+    out, check = _at_home(out), lambda: claim(out, command, overwrite, resume, need)
     if not first_process():
         yield out
         return
@@ -168,6 +181,13 @@ def _heed_sigterm():
     try: yield
     finally: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
+def _calm_matplotlib():
+    "No display is looked for, no home folder is needed, and nothing is said about either."
+    if "matplotlib" not in sys.modules: os.environ["MPLBACKEND"] = "Agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    try: Path.home()
+    except RuntimeError: os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "cifar_cam-matplotlib"))
+
 @contextmanager
 def _quiet_helpers():
     "The processes that prepare batches inherit this: one that has lost its parent has nothing to say."
@@ -181,8 +201,7 @@ def main(args:list|None=None,  # words after `cifar-cam`; None: those of this pr
          ) -> int:  # 0 done, 1 failed, 2 wrong use or input, 130 stopped by Ctrl-C, 143 by SIGTERM
     "The command `cifar-cam`. Every error is one line on stderr."
     args = list(sys.argv[1:] if args is None else args) or ["--help"]
-    if "matplotlib" not in sys.modules: os.environ["MPLBACKEND"] = "Agg"
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it has much to say where there is no home folder
+    _calm_matplotlib()
     with redirect_stdout(_stream("stdout")), redirect_stderr(_stream("stderr")), warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print(f"cifar-cam: note: {' '.join(str(message).split())}", file=sys.stderr)
         try:
@@ -323,11 +342,18 @@ def _load(weights:Path|None, toy:bool=False):
 def _facts(model, meta:dict) -> dict:
     "Classes and statistics that the weights file names; those of CIFAR-10 where it names none."
     from cifar_cam.core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, InputError
-    facts = {name: tuple(meta.get(name, default)) for name, default in (("classes", CIFAR10_CLASSES), ("mean", CIFAR10_MEAN), ("std", CIFAR10_STD))}
-    lengths = [len(v) for v in facts.values()]
+    default = dict(classes=CIFAR10_CLASSES, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+    given = {name: meta.get(name, values) for name, values in default.items()}
+    if not all(isinstance(v, (list, tuple)) for v in given.values()): raise TypeError("not a list")
+    lengths = [len(v) for v in given.values()]
     if lengths != [model.config["num_classes"], 3, 3]:
-        raise InputError(f"the weights name {lengths[0]} classes for {model.config['num_classes']} logits, and statistics of {lengths[1]} and {lengths[2]} channels")
-    return facts
+        raise InputError(f"the weights name {lengths[0]} classes for {model.config['num_classes']} logits, "
+                         f"and statistics of {lengths[1]} and {lengths[2]} channels")
+    if len({*given["classes"]}) < lengths[0] or not all(isinstance(c, str) for c in given["classes"]):
+        raise InputError(f"the weights must name different classes, in words, got {given['classes']!r:.80}")
+    if not all(0 <= m <= 1 for m in given["mean"]) or not all(0 < s <= 1 for s in given["std"]):
+        raise InputError(f"the weights' mean must lie in [0, 1] and their std in (0, 1], got {given['mean']!r:.60} and {given['std']!r:.60}")
+    return {name: tuple(v) for name, v in given.items()}
 
 # %% ../nbs/12_command_line.ipynb #1e6e9135
 IMAGES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm"}
@@ -446,9 +472,11 @@ def _write_explorer(path:Path, model, photos:list, layer:str, classes, mean, std
 
 # %% ../nbs/12_command_line.ipynb #30f989ec
 @app.command()
-def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(readable=False, help="Image files, or folders of them (without their sub-folders).")],
+def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(readable=False,
+                help="Image files, or folders of them (without their sub-folders).")],
             weights:Weights=None, layer:Layer="layer3",
-            html:Annotated[bool, typer.Option("--html", help="Also write explorer.html, to choose class, method and layer for each photograph.")]=False,
+            html:Annotated[bool, typer.Option("--html",
+                help="Also write explorer.html, to choose class, method and layer for each photograph.")]=False,
             out:Out=Path("cifar-cam-explain"), overwrite:Overwrite=False):
     """Explain your own photographs.
 

@@ -51,7 +51,8 @@ def _check_files(root:Path):
     for name, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]:
         if not (folder/name).is_file(): raise InputError(f"{folder} lacks the file {name}: delete the folder and download again")
         try: whole = check_integrity(str(folder/name), md5)
-        except OSError as e: raise InputError(f"{folder/name} cannot be read ({e.strerror}): give yourself the right to read it, or name another folder") from None
+        except OSError as e: raise InputError(f"{folder/name} cannot be read ({e.strerror}): give yourself the right to read it, "
+                                              "or name another folder") from None
         if not whole: raise InputError(f"{folder/name} is damaged: its MD5 sum is not {md5}. Delete the folder and download again")
 
 # %% ../nbs/01_data.ipynb #cec2509a
@@ -122,6 +123,7 @@ def _download(root:Path, url:str|None=None, seconds:float=20, least:int=100_000,
     failures = OSError, RuntimeError, EOFError, HTTPException
     try:
         root.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=root).close()  # says at once where nothing can be written
         with _alone(root):
             while find_cifar10(root) is None:
                 n += 1
@@ -183,7 +185,13 @@ def channel_stats(images:np.ndarray,  # uint8 [N,32,32,3]
     return mean, np.sqrt((counts * (values - mean[:, None])**2).sum(1) / n)
 
 # %% ../nbs/01_data.ipynb #0055a2d3
-def _per_channel(v, like): return torch.as_tensor(v, dtype=torch.float32, device=like.device).view(1, 3, 1, 1)
+def _per_channel(name:str, values, like) -> torch.Tensor:
+    "Three numbers, shaped so that they meet the channels of `like`; a std must be above 0."
+    try: v = torch.as_tensor(values, dtype=torch.float32, device=like.device)
+    except (TypeError, ValueError, RuntimeError): v = torch.zeros(0)
+    if v.shape != (3,) or not v.isfinite().all() or (name == "std" and not (v > 0).all()):
+        raise InputError(f"{name} must be three numbers, one per channel{', each above 0' if name == 'std' else ''}, got {values!r:.60}")
+    return v.view(1, 3, 1, 1)
 
 def normalize(images:np.ndarray,  # uint8 [N,32,32,3]
               mean=CIFAR10_MEAN,  # per channel, units of [0, 1]
@@ -192,7 +200,7 @@ def normalize(images:np.ndarray,  # uint8 [N,32,32,3]
     "What the network sees: pixels in [0, 1], minus the mean, divided by the standard deviation."
     _check_images(images)
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float() / 255
-    return (x - _per_channel(mean, x)) / _per_channel(std, x)
+    return (x - _per_channel("mean", mean, x)) / _per_channel("std", std, x)
 
 # %% ../nbs/01_data.ipynb #59fb5b6a
 def denormalize(x:torch.Tensor,  # float [N,3,H,W], as `normalize` returns it
@@ -203,7 +211,8 @@ def denormalize(x:torch.Tensor,  # float [N,3,H,W], as `normalize` returns it
     if not (isinstance(x, torch.Tensor) and x.is_floating_point() and x.ndim == 4 and x.shape[1] == 3):
         raise InputError(f"x must be a float tensor of shape [N,3,H,W], got {_describe(x)}")
     x = x.detach().float().cpu()
-    pixels = (x * _per_channel(std, x) + _per_channel(mean, x)) * 255
+    if not x.isfinite().all(): raise InputError("x holds NaN or infinite values, which are no colours: look at how it was made")
+    pixels = (x * _per_channel("std", std, x) + _per_channel("mean", mean, x)) * 255
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 # %% ../nbs/01_data.ipynb #ab2183d7
@@ -215,7 +224,8 @@ def _to_draw(images, titles, title, ncols, mean, std):
     elif isinstance(images, torch.Tensor): images = denormalize(images, mean, std)
     _check_images(images)
     if len(images) == 0: raise InputError("show_grid needs at least one image, got none")
-    if ncols < 1: raise InputError(f"ncols must be at least 1, got {ncols}")
+    if not isinstance(ncols, int) or ncols < 1: raise InputError(f"ncols must be an integer of at least 1, got {ncols!r}")
+    if not (titles is None or hasattr(titles, "__len__")): raise InputError(f"titles must be a list of texts, got {_describe(titles)}")
     if titles is not None and len(titles) != len(images): raise InputError(f"got {len(titles)} titles for {len(images)} images")
     return images, titles, title
 
@@ -240,12 +250,19 @@ def show_grid(images,  # ImageSet, uint8 [N,H,W,3], or a normalised float tensor
     return fig
 
 # %% ../nbs/01_data.ipynb #df9504eb
+def _check_seed(seed):
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32: raise InputError(f"seed must be an integer in 0..2**32-1, got {seed!r:.60}")
+
 def split(images:ImageSet,  # the training images
           n_valid:int=5000,  # how many of them to set aside for validation
           seed:int=0,  # the same seed gives the same split
           ) -> tuple[ImageSet, ImageSet]:  # the rest, and the validation part
     "Set aside a validation part with the same share of every class (stratified), at random but repeatable."
     from sklearn.model_selection import train_test_split
+    _check_seed(seed)
+    if not isinstance(images, ImageSet): raise InputError(f"split needs an ImageSet, got {_describe(images)}")
+    if not isinstance(n_valid, (int, np.integer)): raise InputError(f"n_valid must be an integer, got {n_valid!r:.60}")
+    if 1 in np.bincount(images.labels): raise InputError(f"{images.name} has a class with a single image, which cannot be in both parts")
     if not len(images.classes) <= n_valid <= len(images) - len(images.classes):
         raise InputError(f"n_valid must lie in {len(images.classes)}..{len(images)-len(images.classes)} "
                          f"for {len(images)} images of {len(images.classes)} classes, got {n_valid}")
@@ -310,6 +327,16 @@ class AugmentedImages(Dataset):
         return torch.stack([self.augment(k) for k in keys]), y
 
 # %% ../nbs/01_data.ipynb #013f6a53
+def _check_loader(images, transform, batch_size, workers, seed):
+    "Refuse what could only fail later, in a worker."
+    if not isinstance(images, ImageSet): raise InputError(f"make_loader needs an ImageSet, got {_describe(images)}")
+    if len(images) == 0: raise InputError(f"{images.name} holds no images: nothing to load")
+    if transform is not None and not callable(transform): raise InputError(f"transform must be callable or None, got {transform!r:.60}")
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if type(value) is not int or value < least: raise InputError(f"{name} must be an integer >= {least}, got {value!r:.60}")
+    _check_seed(seed)
+
+# %% ../nbs/01_data.ipynb #587cbd4b
 def make_loader(images:ImageSet,  # what to serve
                 transform=None,  # Albumentations pipeline that ends in a tensor; None: `normalize` alone
                 batch_size:int=128,  # images per step
@@ -320,9 +347,7 @@ def make_loader(images:ImageSet,  # what to serve
                 mean=CIFAR10_MEAN, std=CIFAR10_STD,  # used where `transform` is None
                 ) -> DataLoader:  # of (x float32 [B,3,32,32], y int64 [B])
     "A DataLoader whose order and augmentations depend on seed and epoch alone (call its sampler's `set_epoch`)."
-    if len(images) == 0: raise InputError(f"{images.name} holds no images: nothing to load")
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if not isinstance(value, int) or value < least: raise InputError(f"{name} must be an integer >= {least}, got {value!r}")
+    _check_loader(images, transform, batch_size, workers, seed)
     return DataLoader(AugmentedImages(images, transform, seed, flip, mean, std), batch_size,
                       sampler=EpochSampler(len(images), shuffle, seed), num_workers=workers, collate_fn=_same,
                       persistent_workers=workers > 0, pin_memory=torch.cuda.is_available())

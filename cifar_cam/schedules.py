@@ -37,11 +37,19 @@ def _piecewise(optimizer, steps_per_epoch:int, base:float, points, per:str="batc
     _no_options(options)
     scale = steps_per_epoch if per == "batch" else 1
     xs, ys = zip(*((x * scale, y) for x, y in points))
+    if list(xs) != sorted(xs): raise ValueError("the points must come in the order of their epochs")
+    if not base > 0: raise ValueError(f"the optimizer's lr must be above 0, got {base}")
     return _points(optimizer, xs, ys, base), per
 
 def _check_cycle(total:int, options:dict):
     "torch divides by the number of warm-up steps minus one."
-    if not options.get("pct_start", .3) * total > 1: raise ValueError(f"{total} steps leave no step for the warm-up")
+    if not options.get("pct_start", .3) * total > 1:
+        raise ValueError(f"{total} steps leave no step for the warm-up; train for more epochs, on more images or in smaller batches")
+
+def _check_counts(options:dict):
+    "torch notices these only in the middle of a run."
+    for name in {"step_size", "T_max"} & options.keys():
+        if type(options[name]) is not int or options[name] < 1: raise ValueError(f"{name} must be an integer of at least 1")
 
 def _no_options(options:dict):
     if options: raise TypeError(f"unknown options {', '.join(options)}")
@@ -54,8 +62,10 @@ def make_scheduler(optimizer:torch.optim.Optimizer,
                    **options):  # arguments of that schedule, see the table in this chapter
     "A torch scheduler and how often to step it: `(scheduler, \"batch\" or \"epoch\")`; constant gives `(None, \"epoch\")`."
     if name not in SCHEDULES: raise InputError(f"scheduler must be one of {', '.join(SCHEDULES)}, got {name!r}")
+    if epochs < 1 or steps_per_epoch < 1: raise InputError(f"a run has epochs and steps, got {epochs} and {steps_per_epoch}")
     lrs, total = [group["lr"] for group in optimizer.param_groups], epochs * steps_per_epoch
     try:
+        _check_counts(options)
         if name == "constant": return _no_options(options), "epoch"
         if name == "onecycle": _check_cycle(total, options)
         if name == "onecycle": return S.OneCycleLR(optimizer, **{"max_lr": lrs, "total_steps": total, **options}), "batch"
@@ -114,7 +124,7 @@ class RangeTest:
     @property
     def best(self) -> float:
         "The learning rate at the lowest smoothed loss, usually well below the blow-up."
-        if not self.smooth: raise InputError("the loss was not finite at the first step already: begin with a lower lr_min or check the data")
+        if not self.smooth: raise InputError("the loss was not finite at the first step: begin with a lower lr_min or check the data")
         return self.lrs[min(range(len(self.smooth)), key=self.smooth.__getitem__)]
 
     @property
@@ -143,7 +153,7 @@ def _rates(lr_min, lr_max, growth, max_steps) -> list:
     "The rates of a range test; refuses a test that cannot say anything."
     if not growth > 1 or not lr_min > 0: raise InputError(f"growth must be above 1 and lr_min above 0, got {growth} and {lr_min}")
     if not lr_min < lr_max < math.inf: raise InputError(f"lr_max must be a number above lr_min, {lr_min:g}, got {lr_max}")
-    if max_steps < 1: raise InputError(f"the range test needs batches and steps, got max_steps {max_steps}")
+    if type(max_steps) is not int or max_steps < 1: raise InputError(f"the range test needs batches and steps, got max_steps {max_steps}")
     return list(itertools.takewhile(lambda lr: lr <= lr_max, (lr_min * growth**step for step in range(max_steps))))
 
 def _forever(loader):
@@ -188,6 +198,7 @@ def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
         optimizer.param_groups[0]["lr"] = lr
         _take_in(result, lr, _one_step(model, optimizer, x, y, device, half))
         if result.diverged: break
+    _ = result.best  # refuses a test in which the first loss was not finite
     if result.doubt: warnings.warn(result.doubt, stacklevel=2)
     return result
 
