@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeName', 'Weights', 'Device', 'Precision', 'Layer',
-           'Limit', 'Seed', 'Count', 'Rate', 'Width', 'RECORDS', 'IMAGES', 'claim', 'reserve', 'main', 'few',
-           'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
+           'Limit', 'Seed', 'Count', 'Rate', 'Width', 'RECORDS', 'IMAGES', 'Own', 'Tested', 'Photos', 'Explorer',
+           'claim', 'reserve', 'main', 'few', 'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
 import errno, json, logging, os, shlex, shutil, signal, sys, tempfile, threading, time, warnings
@@ -77,7 +77,8 @@ def _at_home(out) -> Path:
     "`out` with ~ replaced by the home folder, which the shell does not do in `--out=~/runs`."
     from cifar_cam.core import InputError
     try: return Path(out).expanduser()
-    except RuntimeError: raise InputError(f"--out {out} begins with a home folder that is not known here: give the folder in full") from None
+    except RuntimeError:
+        raise InputError(f"--out {out} begins with a home folder that is not known here: give the folder in full") from None
 
 def _look(out:Path):
     "The nearest thing that exists on the way to `out`, and what `out` holds, our own traces left out."
@@ -181,13 +182,6 @@ def _heed_sigterm():
     try: yield
     finally: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
-def _calm_matplotlib():
-    "No display is looked for, no home folder is needed, and nothing is said about either."
-    if "matplotlib" not in sys.modules: os.environ["MPLBACKEND"] = "Agg"
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    try: Path.home()
-    except RuntimeError: os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "cifar_cam-matplotlib"))
-
 @contextmanager
 def _quiet_helpers():
     "The processes that prepare batches inherit this: one that has lost its parent has nothing to say."
@@ -195,6 +189,14 @@ def _quiet_helpers():
     sys.excepthook = sys.unraisablehook = threading.excepthook = _say_nothing
     try: yield
     finally: sys.excepthook, sys.unraisablehook, threading.excepthook = before
+
+# %% ../nbs/12_command_line.ipynb #704636e6
+def _calm_matplotlib():
+    "No display is looked for, no home folder is needed, and nothing is said about either."
+    if "matplotlib" not in sys.modules: os.environ["MPLBACKEND"] = "Agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    try: Path.home()
+    except RuntimeError: os.environ.setdefault("MPLCONFIGDIR", os.path.join(tempfile.gettempdir(), "cifar_cam-matplotlib"))
 
 # %% ../nbs/12_command_line.ipynb #b3e80ab0
 def main(args:list|None=None,  # words after `cifar-cam`; None: those of this process
@@ -238,7 +240,8 @@ def override(name:str,  # of a recipe
     if changes.get("scheduler", recipe.scheduler) != recipe.scheduler:
         options = {"step_size": max(1, changes.get("epochs", recipe.epochs) // 3)} if changes["scheduler"] == "step" else {}
     if "lr" in changes and "max_lr" in options: options["max_lr"] = changes["lr"]
-    if "lr" in changes and "points" in options: raise InputError(f"the schedule of {name} names its learning rates: --lr needs another --scheduler with it")
+    if "lr" in changes and "points" in options:
+        raise InputError(f"the schedule of {name} names its learning rates: --lr needs another --scheduler with it")
     return replace(recipe, **changes, scheduler_options=options)
 
 # %% ../nbs/12_command_line.ipynb #39605886
@@ -265,9 +268,10 @@ def _leave(ctx, run, folder:Path, layer:str, started:float):
 
 # %% ../nbs/12_command_line.ipynb #00dda9a8
 @app.command()
-def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", epochs:Count=3, limit:Limit=2500, batch_size:Count=None, seed:Seed=0,
-         device:Device="auto", precision:Precision="auto", layer:Layer="layer3", quiet:Quiet=False, overwrite:Overwrite=False,
-         width:Annotated[int|None, typer.Option(min=1, hidden=True)]=None, test_images:Annotated[int, typer.Option(min=20, hidden=True)]=1000):
+def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", epochs:Count=3, limit:Limit=2500, batch_size:Count=None,
+         seed:Seed=0, device:Device="auto", precision:Precision="auto", layer:Layer="layer3", quiet:Quiet=False, overwrite:Overwrite=False,
+         width:Annotated[int|None, typer.Option(min=1, hidden=True)]=None,
+         test_images:Annotated[int, typer.Option(min=20, hidden=True)]=1000):
     """Train briefly and write the page.
 
     Trains for a minute or two, then writes one page with curves, mistakes and heat maps."""
@@ -294,18 +298,22 @@ def _save(run, folder:Path):
 @app.command()
 def train(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", epochs:Count=None, batch_size:Count=None,
           lr:Rate=None, optimizer:Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam, adamw or muon.")]=None,
-          scheduler:Annotated[str|None, typer.Option(metavar="NAME", help="constant, onecycle, step, plateau or cosine.")]=None, width:Width=None,
-          valid:Annotated[int|None, typer.Option(min=0, metavar="N", help="Validation images. Default: a tenth; 0: measure on the test images after each epoch.")]=None,
+          scheduler:Annotated[str|None, typer.Option(metavar="NAME", help="constant, onecycle, step, plateau or cosine.")]=None,
+          width:Width=None,
+          valid:Annotated[int|None, typer.Option(min=0, metavar="N", help="Validation images. Default: a tenth; 0: measure on the "
+                                                                         "test images after each epoch.")]=None,
           limit:Limit=None, seed:Seed=None, device:Device="auto", precision:Precision="auto",
           workers:Annotated[int, typer.Option(min=0, metavar="N", help="Processes that prepare batches.")]=0, layer:Layer="layer3",
           out:Annotated[Path|None, typer.Option(metavar="FOLDER", help="Where to write. Default: cifar-cam-RECIPE.")]=None,
           resume:Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]=False,
-          tensorboard:Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")]=False, quiet:Quiet=False, overwrite:Overwrite=False):
+          tensorboard:Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")]=False,
+          quiet:Quiet=False, overwrite:Overwrite=False):
     """Train a recipe.
 
     Takes a recipe as it is, or with some of its settings changed."""
     changes = dict(epochs=epochs, batch_size=batch_size, lr=lr, optimizer=optimizer, scheduler=scheduler, width=width, seed=seed)
-    settings = dict(device=device, precision=precision, workers=workers, tensorboard=tensorboard, limit=limit, n_valid=valid, progress=not quiet)
+    settings = dict(device=device, precision=precision, workers=workers, tensorboard=tensorboard, limit=limit, n_valid=valid,
+                    progress=not quiet)
     _train(ctx, recipe, data, changes, settings, layer, out or Path(f"cifar-cam-{recipe}"), resume, overwrite)
 
 # %% ../nbs/12_command_line.ipynb #f6ce0292
@@ -317,7 +325,8 @@ def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
     recipe = override(name, **changes)
     folder = ctx.with_resource(reserve(out, "train", overwrite, resume, need=300_000_000))
     _check_layer(recipe, layer)
-    if first_process() and resume and not (folder/"checkpoint.pt").is_file(): print(f"{folder} holds no checkpoint: starting from the beginning", flush=True)
+    if first_process() and resume and not (folder/"checkpoint.pt").is_file():
+        print(f"{folder} holds no checkpoint: starting from the beginning", flush=True)
     run = recipes.train(recipe, data, out=folder, resume=resume, **settings)
     if first_process(): _leave(ctx, run, folder, layer, started)  # of several, one writes
 
@@ -333,7 +342,8 @@ def _load(weights:Path|None, toy:bool=False):
     try:
         model, meta = load_weights(path)
         facts = _facts(model, meta)
-    except (TypeError, KeyError, AttributeError): raise InputError(f"{path} has a description that cannot be used: write it with save_weights") from None
+    except (TypeError, KeyError, AttributeError):
+        raise InputError(f"{path} has a description that cannot be used: write it with save_weights") from None
     trained = f"trained on {meta['data']}" if "data" in meta else "training data unknown"
     source = printable(path) if weights else "the network that ships with the package"
     return model, facts, f"{source} ({model.config['arch']}, {trained})"
@@ -351,8 +361,9 @@ def _facts(model, meta:dict) -> dict:
                          f"and statistics of {lengths[1]} and {lengths[2]} channels")
     if len({*given["classes"]}) < lengths[0] or not all(isinstance(c, str) for c in given["classes"]):
         raise InputError(f"the weights must name different classes, in words, got {given['classes']!r:.80}")
-    if not all(0 <= m <= 1 for m in given["mean"]) or not all(0 < s <= 1 for s in given["std"]):
-        raise InputError(f"the weights' mean must lie in [0, 1] and their std in (0, 1], got {given['mean']!r:.60} and {given['std']!r:.60}")
+    mean, std = given["mean"], given["std"]
+    if not all(0 <= m <= 1 for m in mean) or not all(0 < s <= 1 for s in std):
+        raise InputError(f"the weights' mean must lie in [0, 1] and their std in (0, 1], got {mean!r:.60} and {std!r:.60}")
     return {name: tuple(v) for name, v in given.items()}
 
 # %% ../nbs/12_command_line.ipynb #1e6e9135
@@ -371,7 +382,8 @@ def _each(paths, read) -> tuple[list, list]:
         try: done.append(read(path))
         except InputError as e: skipped.append((printable(path), printable(str(e).removeprefix(f"{path}: "))))
     if skipped and not done:
-        raise InputError(f"{skipped[0][0]}: {skipped[0][1]}" + (f" (and none of the other {len(skipped)-1} can be used)" if len(skipped) > 1 else ""))
+        others = f" (and none of the other {len(skipped)-1} can be used)" if len(skipped) > 1 else ""
+        raise InputError(f"{skipped[0][0]}: {skipped[0][1]}{others}")
     for path, why in skipped: print(f"cifar-cam: skipped {path}: {why}", file=sys.stderr)
     return done, skipped
 
@@ -402,12 +414,14 @@ def _print_evaluation(e:dict):
     for (name, accuracy), row in zip(e["class_accuracy"].items(), e["confusion"]):
         print(f"  {name:12}" + ("no images" if accuracy is None else f"{accuracy:7.1%} of {sum(row):,}"))
 
+# %% ../nbs/12_command_line.ipynb #6eeed8f2
+Own = Annotated[Path|None, typer.Option(metavar="FOLDER", help="Instead of --data: a folder with one sub-folder of images per class.")]
+Tested = Annotated[int|None, typer.Option(min=20, metavar="N", help="Use only N test images, the same share of each class.")]
+
 # %% ../nbs/12_command_line.ipynb #08731b93
 @app.command()
 def evaluate(ctx:typer.Context, weights:Weights=None, data:Data="auto",
-             images:Annotated[Path|None, typer.Option(metavar="FOLDER", help="Instead of --data: a folder with one sub-folder of images per class.")]=None,
-             limit:Annotated[int|None, typer.Option(min=20, metavar="N", help="Use only N test images, the same share of each class.")]=None,
-             device:Device="auto", out:Out=Path("cifar-cam-evaluate"), overwrite:Overwrite=False):
+             images:Own=None, limit:Tested=None, device:Device="auto", out:Out=Path("cifar-cam-evaluate"), overwrite:Overwrite=False):
     """Measure trained weights.
 
     Accuracy with its sampling error, loss, every class, and what is taken for what."""
@@ -470,13 +484,13 @@ def _write_explorer(path:Path, model, photos:list, layer:str, classes, mean, std
     write_text(path, explorer_page(data))
     return f"the explorer: {path}" + (f" (the first {most} of {len(photos)} photographs)" if len(photos) > most else "")
 
+# %% ../nbs/12_command_line.ipynb #f37c2785
+Photos = Annotated[list[Path], typer.Argument(readable=False, help="Image files, or folders of them (without their sub-folders).")]
+Explorer = Annotated[bool, typer.Option("--html", help="Also write explorer.html, to choose class, method and layer for each photograph.")]
+
 # %% ../nbs/12_command_line.ipynb #30f989ec
 @app.command()
-def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(readable=False,
-                help="Image files, or folders of them (without their sub-folders).")],
-            weights:Weights=None, layer:Layer="layer3",
-            html:Annotated[bool, typer.Option("--html",
-                help="Also write explorer.html, to choose class, method and layer for each photograph.")]=False,
+def explain(ctx:typer.Context, photos:Photos, weights:Weights=None, layer:Layer="layer3", html:Explorer=False,
             out:Out=Path("cifar-cam-explain"), overwrite:Overwrite=False):
     """Explain your own photographs.
 
@@ -492,15 +506,18 @@ def explain(ctx:typer.Context, photos:Annotated[list[Path], typer.Argument(reada
     (folder/"explorer.html").unlink(missing_ok=True)  # of an earlier result
     if html: print(_write_explorer(folder/"explorer.html", model, loaded, layer, **facts))
     found = [dict(file=a["file"], top=a["top"]) for a in answers]
-    write_json(folder/"explanation.json", dict(command="explain", command_line=_line(ctx), weights=about, layer=layer, images=found, skipped=skipped))
+    write_json(folder/"explanation.json", dict(command="explain", command_line=_line(ctx), weights=about, layer=layer,
+                                               images=found, skipped=skipped))
     print(f"the page: {folder/'report.html'}")
     return 1 if skipped else 0
 
 # %% ../nbs/12_command_line.ipynb #d85d79ff
 @app.command("lr-find")
-def lr_find(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", batch_size:Count=None, width:Width=None, limit:Limit=None, seed:Seed=None,
+def lr_find(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", batch_size:Count=None, width:Width=None,
+            limit:Limit=None, seed:Seed=None,
             min_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X", help="The rate to begin with.")]=1e-4,
-            max_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X", help="Stop beyond this rate, also where the loss has not exploded.")]=1e6,
+            max_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X",
+                help="Stop beyond this rate, also where the loss has not exploded.")]=1e6,
             device:Device="auto", precision:Precision="auto", out:Out=Path("cifar-cam-lr-find"), overwrite:Overwrite=False):
     """Find a learning rate.
 
@@ -537,4 +554,5 @@ def _range_test(recipe, data, limit, device, precision, min_lr, max_lr):
     seed_everything(recipe.seed)
     loader = make_loader(images, build(recipe.policy, recipe.mean, recipe.std), recipe.batch_size, True, recipe.seed)
     print(f"{images.name}: batches of {recipe.batch_size}, a growing learning rate", flush=True)
-    return lr_range_test(recipe.model(), loader, min_lr, momentum=recipe.momentum, max_steps=10_000, device=device, precision=precision, lr_max=max_lr), images.name
+    return lr_range_test(recipe.model(), loader, min_lr, momentum=recipe.momentum, max_steps=10_000, lr_max=max_lr,
+                         device=device, precision=precision), images.name

@@ -251,7 +251,8 @@ def show_grid(images,  # ImageSet, uint8 [N,H,W,3], or a normalised float tensor
 
 # %% ../nbs/01_data.ipynb #df9504eb
 def _check_seed(seed):
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32: raise InputError(f"seed must be an integer in 0..2**32-1, got {seed!r:.60}")
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise InputError(f"seed must be an integer in 0..2**32-1, got {seed!r:.60}")
 
 def split(images:ImageSet,  # the training images
           n_valid:int=5000,  # how many of them to set aside for validation
