@@ -142,7 +142,8 @@ function draw() {
   paint($("map"), width, height, k => heat(map[k]));
   paint($("blend"), width, height, k => heat(map[k]).map((v, j) => Math.round((1 - alpha) * pixels[3 * k + j] + alpha * v)));
   const empty = map.every(v => v == 0) ? " This map is all zero: nothing speaks for this class." : "";
-  const [h, w] = data.layers[layer], coarse = Math.min(h, w) < 5 ? ", too coarse to say where" : "";
+  const [h, w] = data.layers[layer], cell = `${Math.round(height / h)}x${Math.round(width / w)}`;
+  const coarse = Math.min(h, w) < 5 ? `, coarse: a cell covers ${cell} pixels` : "";
   $("said").textContent = `Image ${image.number}: ${image.true == null ? "" : "true " + name(image.true) + ", "}predicted ${name(image.predicted)}. Map for ${name(c)} ` +
     `(probability ${image.p[c].toFixed(3)}) by ${$("method").value} at ${layer}, ${h}x${w}${coarse}.${empty}`;
   for (const id of ["picture", "map", "blend"]) $(id).setAttribute("aria-label", id + ". " + $("said").textContent);
