@@ -170,6 +170,15 @@ def area(curves:torch.Tensor)->torch.Tensor:  # [N,steps+1] -> [N]
     "Area under each curve, with the share of pixels running from 0 to 1."
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
 
+# %% ../nbs/09_faithfulness.ipynb #3824289d
+class _Once(nn.Module):
+    "The model; what it says of the images `x` is computed once and then remembered."
+    def __init__(self, model, x): super().__init__(); self.model, self.x, self.logits = model, x, None
+    def forward(self, x):
+        if not torch.equal(x, self.x): return self.model(x)
+        if self.logits is None: self.logits = self.model(x)
+        return self.logits
+
 # %% ../nbs/09_faithfulness.ipynb #1bf682cf
 def road(
     model:nn.Module,  # the network, left as it is
@@ -186,9 +195,9 @@ def road(
     order = pixel_order(maps, seed)
     ranks = 1 - order.argsort(1).float().view(maps.shape) / (order.shape[1] - 1)
     targets = [ClassifierOutputSoftmaxTarget(int(t)) for t in torch.as_tensor(target).expand(len(x))]
-    with eval_mode(model), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), eval_mode(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return torch.from_numpy(ROADCombined(list(percentiles))(x, ranks.numpy(), targets, model))
+        return torch.from_numpy(ROADCombined(list(percentiles))(x, ranks.numpy(), targets, _Once(model, x)))
 
 # %% ../nbs/09_faithfulness.ipynb #db247914
 def scores_of(
@@ -202,7 +211,7 @@ def scores_of(
     seed:int=0,  # of random maps, of the order of equal pixels, of ROAD's noise
 )->dict:  # measure -> float64 array [N]
     "Deletion, insertion and ROAD of one method's maps, image by image."
-    maps = maps_by(method, model, x, target, layer, seed)
+    maps, model = maps_by(method, model, x, target, layer, seed), _Once(model, x)
     found = {mode: area(curve(model, x, maps, target, mode, steps, seed)) for mode in ("deletion", "insertion")}
     found["road"] = road(model, x, maps, target, seed=seed)
     if masks is not None: found |= located(maps, masks)
@@ -256,9 +265,26 @@ def _all_scores(method, model, x, target, masks, layer, batch=50):
 
 SLOW = ("scorecam", "ablationcam")  # one forward pass per map and image
 
+def _row(values, baselines, all_of_them):
+    "A summary that says its number of images where it has fewer than the record."
+    n = len(values["road"])
+    row = summarise(values, {b: {k: v[:n] for k, v in found.items()} for b, found in baselines.items()})
+    return row if n == all_of_them else dict(images=n, **row)
+
 def _fading(method, model, x, layer):
     rows = randomisation(method, model, x, layer)
     return {stage: {k: _rounded(mean_ci(r[k])) for k in ("spearman", "ssim")} for stage, r in rows.items()}
+
+def _note(path, result, method, progress):
+    "Write what is measured so far, and say so."
+    if path: write_json(path, result)
+    means = {k: v[0] for k, v in result["rows"][method].items() if isinstance(v, list)}
+    if progress: print(f"{result['data']}: {method}", means, flush=True)
+
+def _continued(path, facts):
+    "The rows of an earlier record of the same images, weights and layer."
+    old = json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).is_file() else {}
+    return old["rows"] if facts.items() <= old.items() else {}
 
 # %% ../nbs/09_faithfulness.ipynb #5c751433
 def measure(
@@ -269,20 +295,22 @@ def measure(
     methods=(*METHODS, "gradcam@layer2", "gradcam@layer4"),  # which methods, beside the three baselines
     layer="layer3",  # whose maps
     progress:bool=True,  # one line per method?
+    n_slow:int=100,  # how many of these images for each of `SLOW`; the row says so
 )->dict:  # what is in the file
     "All methods and baselines, summarised with 95 % intervals; randomisation on 32 images (the slow methods: 8)."
     x, masks = normalize(images.images[:n]), None if images.masks is None else images.masks[:n]
     with torch.no_grad(), eval_mode(model): target = torch.cat([model(part).argmax(1) for part in x.split(256)])
     result = dict(data=images.name, weights=fingerprint(model), images=len(x), layer=str(layer))
-    old = json.loads(Path(path).read_text()) if path and Path(path).is_file() else {}
-    rows = result["rows"] = old["rows"] if result.items() <= old.items() else {}
+    rows = result["rows"] = _continued(path, result)
     todo, values = [m for m in methods if m not in rows], {}
+    few = all(b in rows for b in BASELINES) and set(todo) <= set(SLOW)  # then the baselines are needed for these images only
     for method in (*BASELINES, *todo) if todo else ():
-        values[method] = _all_scores(method, model, x, target, masks, layer)
-        rows[method] = summarise(values[method], {b: values[b] for b in BASELINES if method not in BASELINES})
+        part = slice(n_slow if few or method in SLOW else n)
+        values[method] = _all_scores(method, model, x[part], target[part], None if masks is None else masks[part], layer)
+        if method in BASELINES and method in rows: continue
+        rows[method] = _row(values[method], {b: values[b] for b in BASELINES if method not in BASELINES}, len(x))
         if method not in BASELINES: rows[method]["randomised"] = _fading(method, model, x[:8 if method in SLOW else 32], layer)
-        if path: write_json(path, result)
-        if progress: print(f"{images.name}: {method}", {k: v[0] for k, v in rows[method].items() if isinstance(v, list)}, flush=True)
+        _note(path, result, method, progress)
     return result
 
 # %% ../nbs/09_faithfulness.ipynb #84cc2445
