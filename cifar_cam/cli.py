@@ -32,6 +32,8 @@ def _say_nothing(*_): "What takes the place of Python's own tracebacks while a c
 def _options(ctx:typer.Context, version:Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
                                                                      help="Show the version and exit.")]=False):
     sys.excepthook = _say_nothing  # typer has just put its own there
+    try: os.getcwd()
+    except FileNotFoundError: raise typer.BadParameter("the folder that you are in has been deleted: go to another one", ctx) from None
     if "" in ctx.obj: raise typer.BadParameter("an empty word, perhaps a variable that is not set", ctx)
 
 
@@ -134,7 +136,7 @@ def reserve(out, command:str, overwrite:bool=False, resume:bool=False, need:int=
 def _remedy(error) -> str:
     "What to do about a full disk."
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-    if not full and "No space left on device" not in str(error): return ""
+    if not full and ": No space left on device" not in str(error): return ""
     return ". Nothing that was whole is lost: make room, then run the same command again (train: with --resume)"
 
 def _verdict(error:BaseException) -> tuple[int, str]:
@@ -152,7 +154,7 @@ def _verdict(error:BaseException) -> tuple[int, str]:
 # %% ../nbs/12_command_line.ipynb #87450ae6
 class _Pipe:
     "A stream that goes on without a reader: after `| head` has left, the work is finished in silence."
-    def __init__(self, stream): self.stream = stream
+    def __init__(self, stream): self.stream, self.failed = stream, None
     def __getattr__(self, name): return getattr(self.stream, name)
     def write(self, text): return self._try(lambda: self.stream.write(text))
     def flush(self): return self._try(self.stream.flush)
@@ -160,7 +162,12 @@ class _Pipe:
         try: return action()
         except OSError as error:  # leave a stream that leads nowhere, also for the last flush of Python itself
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
-            if not isinstance(error, BrokenPipeError): raise
+            if not isinstance(error, BrokenPipeError): self.failed = error
+
+    def check(self):
+        "Say, when the work is done, that not everything could be printed."
+        self.flush()
+        if self.failed: raise OSError(f"not everything could be printed ({self.failed.strerror}); what was written to files is whole")
 
 def _stream(name:str) -> _Pipe:
     "stdout or stderr made safe: never missing, never unable to show a character, never broken."
@@ -208,7 +215,7 @@ def main(args:list|None=None,  # words after `cifar-cam`; None: those of this pr
         warnings.showwarning = lambda message, *_: print(f"cifar-cam: note: {' '.join(str(message).split())}", file=sys.stderr)
         try:
             with _heed_sigterm(), _quiet_helpers(): code = app(args, prog_name="cifar-cam", obj=args, standalone_mode=False) or 0
-            sys.stdout.flush()
+            sys.stdout.check()
         except KeyboardInterrupt: code = 130
         except _Terminated: code = 143
         except Exception as error:
@@ -394,9 +401,13 @@ def _labelled(folder:Path, classes) -> tuple:
     from cifar_cam.core import ImageSet, InputError
     from cifar_cam.report import open_photo, printable, to_input
     if not folder.is_dir(): raise InputError(f"--images {folder} is not a folder")
+    strangers = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".") and not (p.is_dir() and p.name in classes)]
     label = {p: i for i, name in enumerate(classes) if (folder/name).is_dir() for p in _files(folder/name)}
     if not label: raise InputError(f"--images {folder} must hold folders named like the classes ({', '.join(classes)}) with images in them")
-    done, skipped = _each(label, lambda p: (to_input(open_photo(p)), label[p]))
+    def read(p):
+        if p in label: return to_input(open_photo(p)), label[p]
+        raise InputError(f"{p}: {'no class of this network has that name' if p.is_dir() else 'not in the folder of a class'}")
+    done, skipped = _each([*label, *strangers], read)
     pixels, labels = zip(*done)
     return ImageSet(np.stack(pixels), np.array(labels, dtype=np.int64), classes, name=printable(folder.resolve().name)), skipped
 

@@ -38,6 +38,19 @@ def test_output_that_cannot_be_written():
     with open("/dev/full", "w") as full: done = subprocess.run([*COMMAND, "--help"], env=BARE, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and one_line(done.stderr) and "No space left" in done.stderr
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_does_not_stop_the_work(tmp_path):
+    words = [*COMMAND, "evaluate", "--data", "toy", "--limit", "20", "--out", tmp_path/"out"]
+    with open("/dev/full", "w") as full: done = subprocess.run(words, env=BARE | {"HOME": str(tmp_path)}, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and one_line(done.stderr) and "not everything could be printed" in done.stderr
+    assert sorted(os.listdir(tmp_path/"out")) == ["confusion.png", "evaluation.json"]
+
+def test_folder_that_is_gone(tmp_path):
+    (tmp_path/"gone").mkdir()
+    shell = f"cd '{tmp_path}/gone' && rmdir ../gone && exec " + " ".join(f"'{w}'" for w in [*COMMAND, "evaluate", "--data", "toy"])
+    done = subprocess.run(["bash", "-c", shell], env=BARE, capture_output=True, text=True)
+    assert done.returncode == 2 and one_line(done.stderr) and "has been deleted" in done.stderr, done.stderr
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-", "| head -c 1 >/dev/null"])
 def test_closed_streams(closed):
     shell = " ".join(["exec"] * ("|" not in closed) + [f"'{w}'" for w in COMMAND]) + f" train --help {closed}"
