@@ -266,6 +266,9 @@ class Session:
     pace: Pace = field(default_factory=Pace)
     average: nn.Module|None = None  # from `make_average`
 
+    def __post_init__(self):
+        if self.average is not None: self.average.to(self.accelerator.device)
+
     @property
     def plain(self): return self.accelerator.unwrap_model(self.model)  # the model without what Accelerate put around it
 
@@ -523,13 +526,13 @@ def fit(model:nn.Module,
         optimizer=None,  # a torch optimizer over the model's parameters; None: SGD, lr .1, momentum .9
         scheduler=None,  # a torch lr scheduler
         scheduler_per:str="batch",  # step it after each "batch" or each "epoch" (ReduceLROnPlateau: always epoch)
-        **options) -> History:  # fields of `FitOptions`
+        **options,  # fields of `FitOptions`
+        ) -> History:
     "Train `model` in place. Evaluates, records and saves after every epoch; a resumed run ends as an unbroken one would."
     o, pace = FitOptions(**options), Pace(scheduler, scheduler_per)
     _check_fit(epochs, train_loader, valid_loader, pace)
-    parts = model, make_optimizer(model) if optimizer is None else optimizer, train_loader, choose_device(o.device)
-    if o.average is not None: o.average.to(parts[-1])
-    with _pointing_to(o.checkpoint, o.history), prepared(*parts, choose_precision(o.precision, parts[-1])) as ready:
+    parts, device = (model, optimizer or make_optimizer(model), train_loader), choose_device(o.device)
+    with _pointing_to(o.checkpoint, o.history), prepared(*parts, device, choose_precision(o.precision, device)) as ready:
         session, shared = Session(*ready, Objective(o.smoothing, o.l1, o.l2), pace, o.average), ready[0].prepare(valid_loader)
         _resume(session, o)
         for epoch in range(len(o.history), epochs):
