@@ -7,7 +7,7 @@ __all__ = ['METHODS', 'find_layer', 'grad_cam', 'overlay', 'show_gradcam', 'show
 
 # %% ../nbs/08_gradcam.ipynb #303022d8
 import io, warnings
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
 
 import numpy as np
@@ -26,7 +26,9 @@ def find_layer(
     layer,  # a module of it, or its dotted name as in `model.named_modules()`
 )->tuple[str, nn.Module]:  # its name and the module
     "Name and module of one layer of the network."
-    names = {name: m for name, m in model.named_modules() if name}
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise InputError(f"model must be a torch.nn.Module that is not scripted, so that its layers take hooks; got {type(model).__name__}")
+    names = {name: m for name, m in model.named_modules(remove_duplicate=False) if name}
     for name, m in names.items():
         if layer is m or (isinstance(layer, str) and layer == name): return name, m
     known = ", ".join(n for n in names if n.count(".") < 2)
@@ -36,10 +38,11 @@ def find_layer(
 # %% ../nbs/08_gradcam.ipynb #cfa69b43
 def _check_x(model, x):
     "`x` on the device and in the dtype of the model."
-    conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = 3 if conv is None else conv.in_channels
-    if not (isinstance(x, torch.Tensor) and x.is_floating_point() and x.ndim == 4 and x.shape[1] == channels):
-        raise InputError(f"x must be a float tensor of shape [N,{channels},H,W], got {_describe(x)}; "
+    channels = [m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)] or [3]
+    if isinstance(x, torch.Tensor) and (x.is_meta or x.layout != torch.strided):
+        raise InputError(f"x must be a dense tensor that holds values, got one on {x.device} with layout {x.layout}; use x.to_dense()")
+    if not (isinstance(x, torch.Tensor) and x.is_floating_point() and x.ndim == 4 and x.shape[1] in channels):
+        raise InputError(f"x must be a float tensor of shape [N,{channels[0]},H,W], got {_describe(x)}; "
                          "for uint8 images use cifar_cam.data.normalize, for one image x[None]")
     if x.numel() == 0: raise InputError(f"x must hold at least one image, got {_describe(x)}")
     if not torch.isfinite(x).all(): raise InputError("x holds NaN or infinite values, expected normalised images; look at how it was made")
@@ -56,12 +59,13 @@ def _as_target(target, logits):
     except (TypeError, ValueError, RuntimeError): t = None
     if t is None or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
         raise InputError(f"target must be None, an int or a LongTensor of {n} ints, got {_describe(target)}")
+    t = t.to(logits.device, torch.int64)
     if t.ndim == 0: t = t.expand(n)
     if t.shape != (n,):
         raise InputError(f"got targets of shape {list(t.shape)} for {n} images, expected one int for all or one per image")
     if t.min() < 0 or t.max() >= classes:
         raise InputError(f"got targets in {int(t.min())}..{int(t.max())}, expected 0..{classes-1}: the model has {classes} classes")
-    return t.to(logits.device, torch.int64)
+    return t
 
 # %% ../nbs/08_gradcam.ipynb #411dc7fc
 @contextmanager
@@ -72,7 +76,8 @@ def _cut(layers):
         if acts[i] is not None:
             raise InputError(f"layer {name!r} is reached twice in one forward pass, so it has no single map; choose the block around it")
         if not (isinstance(out, torch.Tensor) and out.ndim == 4):
-            raise InputError(f"layer {name!r} gives {_describe(out)}, expected a tensor [N,C,h,w]; choose a convolutional layer")
+            got = _describe(out) if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
+            raise InputError(f"layer {name!r} gives {got}, expected a tensor [N,C,h,w]; choose a convolutional layer")
         if out.shape[2:] == (1, 1):
             raise InputError(f"layer {name!r} gives maps of 1x1, which cannot say where; choose an earlier layer or larger images")
         torch.set_grad_enabled(True)  # the caller's no_grad() takes this back
@@ -86,17 +91,24 @@ def _cut(layers):
 # %% ../nbs/08_gradcam.ipynb #e396fe43
 def _logits(model, x, layers, acts):
     "The model's logits, once it is certain that they are logits and that every layer was reached."
-    logits = model(x)
+    try: logits = model(x)
+    except RuntimeError as e:
+        if not any(word in str(e) for word in ("shape", "channels", "size", "dimension")): raise
+        raise InputError(f"the model cannot take x of shape {list(x.shape)}, expected the shape it was trained on: {e}") from None
     missing = [name for (name, _), a in zip(layers, acts) if a is None]
     if missing: raise InputError(f"layer {missing[0]!r} is not reached in the forward pass; choose one that is")
     if not (isinstance(logits, torch.Tensor) and logits.ndim == 2 and len(logits) == len(x)):
-        raise InputError(f"the model must give logits of shape [{len(x)},classes], got {_describe(logits)}")
+        got = _describe(logits) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        raise InputError(f"the model must give logits of shape [{len(x)},classes], got {got}; wrap one that gives more")
     if not torch.isfinite(logits).all(): raise InputError("the model gives NaN or infinite logits; check its weights")
     return logits
 
+# %% ../nbs/08_gradcam.ipynb #542fcb02
 def _acts_and_grads(model, x, layers, target, autocast):
     "Each layer's output and the gradient of the target logits there: one forward pass and a backward pass down to the layer."
-    amp = nullcontext() if autocast is None else torch.autocast(x.device.type, dtype=autocast)
+    if autocast not in (None, torch.bfloat16, torch.float16):
+        raise InputError(f"autocast must be None, torch.bfloat16 or torch.float16, got {autocast!r}")
+    amp = torch.autocast(x.device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None)  # also where the caller's own is on
     with torch.no_grad(), eval_mode(model), _cut(layers) as acts, amp:
         logits = _logits(model, x, layers, acts)
         score = logits.gather(1, _as_target(target, logits)[:, None]).sum()
@@ -105,10 +117,10 @@ def _acts_and_grads(model, x, layers, target, autocast):
     return [a.detach() for a in acts], grads
 
 # %% ../nbs/08_gradcam.ipynb #d59f4ff5
-def _unit(cam):
-    "Each map shifted and scaled to [0, 1]; a flat one becomes 0, never NaN."
+def _unit(cam, more=1e-7):
+    "Each map shifted and scaled to [0, 1], its maximum counted as `more` (the library's number); a flat one becomes 0, never NaN."
     cam = cam - cam.amin((1, 2), keepdim=True)
-    return cam / cam.amax((1, 2), keepdim=True).clamp_min(torch.finfo(cam.dtype).tiny)
+    return cam / (cam.amax((1, 2), keepdim=True) + more).clamp_min(torch.finfo(cam.dtype).tiny)
 
 def _resize(cam, size): return F.interpolate(cam[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
@@ -124,24 +136,25 @@ def _weigh(acts, grads):
 def _one_map(acts, grads, size, raw, signed):
     "The map of one layer from its activations and gradients, both [N,C,h,w]."
     cam = _weigh(acts, grads)
-    if not signed: cam = _unit(cam.relu())
+    if not signed: cam = _unit(cam.relu(), 0 if raw else 1e-7)
     if not raw: cam = _resize(cam, size)
     return (cam if raw or signed else _unit(cam)).float()
 
 def _warn_if_coarse(layers, acts):
     "One warning for each layer whose maps are below 5x5."
     for (name, _), (h, w) in zip(layers, (a.shape[2:] for a in acts)):
-        if min(h, w) < 5: warnings.warn(f"the maps of {name!r} are only {h}x{w}: too coarse to say where; use an earlier layer", stacklevel=3)
+        if min(h, w) < 5:
+            warnings.warn(f"the maps of {name!r} are only {h}x{w}: read no outlines from them, or use an earlier layer", stacklevel=3)
 
 # %% ../nbs/08_gradcam.ipynb #bb9f71fb
 def grad_cam(
     model:nn.Module,  # any network that gives logits [N,classes]; it is left exactly as it was
     x:torch.Tensor,  # normalised images, float [N,3,H,W], on any device
-    layer="layer3",  # a module, its dotted name, or a list of them
+    layer="layer3",  # a module, its dotted name, or a list of them; the finest is not always the truest, see chapter 9
     target=None,  # the class to explain: None (the predicted one), an int, or one int per image
     *, raw:bool=False,  # the layer's own size instead of H x W?
     signed:bool=False,  # before ReLU and scaling, in logits? negative is evidence against
-    autocast:torch.dtype|None=None,  # torch.bfloat16 or torch.float16 runs the network in half precision
+    autocast:torch.dtype|None=None,  # torch.bfloat16, torch.float16: faster, and another map where there is little evidence
 ):  # float32 [N,H,W] in [0, 1] on x's device; a list of them for a list of layers
     "Grad-CAM (Selvaraju et al. 2017) of the logit for a whole batch, in one forward and one short backward pass."
     several = isinstance(layer, (list, tuple))
@@ -314,12 +327,16 @@ def cam(
     eigen_smooth:bool=False,  # first principal component of the weighted maps instead of their sum?
 )->torch.Tensor:  # float32 [N,H,W] in [0, 1], on x's device
     "A relative of Grad-CAM by the `grad-cam` library."
-    if method not in METHODS: raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     layers = [find_layer(model, layer)]
     with torch.inference_mode(False):
         xb = _check_x(model, x)
-        if xb.dtype not in (torch.float32, torch.float64): raise InputError(f"cam needs a float32 network, got {xb.dtype}; use model.float()")
-        with torch.no_grad(), eval_mode(model), _cut(layers) as acts: targets = _as_target(target, _logits(model, xb, layers, acts))
-        with _fence(model): maps = _ask_library(model, layers[0][1], xb.clone(), targets, METHODS[method][0], aug_smooth, eigen_smooth)
+        if xb.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"cam needs a float32 network, got {xb.dtype}; use model.float()")
+        full = torch.autocast(xb.device.type, enabled=False)  # also where the caller has switched it on
+        with full, torch.no_grad(), eval_mode(model), _cut(layers) as acts: targets = _as_target(target, _logits(model, xb, layers, acts))
+        with full, _fence(model):
+            maps = _ask_library(model, layers[0][1], xb.clone(), targets, METHODS[method][0], aug_smooth, eigen_smooth)
     _warn_if_coarse(layers, acts)
     return torch.from_numpy(maps).float().to(x.device)
