@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'BASE', 'WEIGHTS', 'Recipe', 'save_recipe', 'recipe_from_dict', 'load_recipe', 'Run',
            'device_name', 'make_record', 'run_recipe', 'train', 'get_recipe', 'read_records', 'read_reported',
-           'standard_error', 'seed_spread', 'results_table', 'ablations', 'ablate', 'compare_trials', 'read_study',
+           'standard_error', 'seed_spread', 'results_table', 'ablations', 'read_study', 'ablate', 'compare_trials',
            'ablation_table', 'plot_ablation', 'load_pretrained', 'model_for', 'model_card', 'ship']
 
 # %% ../nbs/10_recipes.ipynb #f5927a7c
@@ -86,11 +86,15 @@ class Recipe(_Steps):
         "A new, untrained model."
         return resnet.build(self.arch, num_classes=10, norm=self.norm, dropout=self.dropout, width=self.width)
 
+Recipe.__delwrap__, _Steps.__delwrap__, _Shown.__delwrap__ = _Steps, _Shown, _Network  # where the reference page finds the words for inherited settings
+
 # %% ../nbs/10_recipes.ipynb #546bf539
 def _plain(value):
     "Tuples for lists, all the way down: what JSON forgets."
     if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
     return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+def _as_json(value): return json.loads(json.dumps(value))  # as it will be when it is read from a file
 
 # %% ../nbs/10_recipes.ipynb #d522bdff
 _TYPES = {"str": str, "str|None": (str, type(None)), "int": int, "float": (int, float), "bool": bool, "tuple": tuple, "dict": dict}
@@ -207,7 +211,7 @@ def device_name(device:torch.device) -> str:
     if device.type == "cuda": return torch.cuda.get_device_name(device)
     try: model = next(l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name"))
     except (OSError, StopIteration): model = device.type
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
 
 def _versions() -> dict:
     import platform
@@ -274,6 +278,10 @@ def _saving(out, resume:bool, tensorboard:bool) -> dict:
     if Path(out).exists() and not Path(out).is_dir(): raise InputError(f"out must be a folder, {out} is a file")
     return dict(checkpoint=Path(out)/"checkpoint.pt", resume=resume, callback=_tensorboard(out) if tensorboard else None)
 
+def _holding(folder, who:str="train"):
+    "`hold` the folder, unless there is none, or the caller, or another process of this run, holds it already."
+    return nullcontext() if folder is None or holds(folder) else hold(folder, who)
+
 # %% ../nbs/10_recipes.ipynb #e8ba9349
 def run_recipe(recipe:Recipe, images:ImageSet,
                watched:ImageSet,  # measured after every epoch
@@ -300,7 +308,7 @@ def _fit(recipe, model, loader, valid_loader, average, history, facts, **options
     "Optimizer and schedule of the recipe, then `fit`. A resumed run must agree on all settings."
     optimizer = recipe.make_optimizer(model)
     schedule = make_scheduler(optimizer, recipe.scheduler, recipe.epochs, len(loader), **recipe.scheduler_options)
-    settings = json.loads(json.dumps(dict(asdict(recipe), **facts, data=history.data)))
+    settings = _as_json(dict(asdict(recipe), **facts, data=history.data))
     fit(model, loader, valid_loader, recipe.epochs, optimizer, *schedule, average=average, smoothing=recipe.smoothing, l1=recipe.l1, l2=recipe.l2,
         precision=facts["precision"], settings=settings, history=history, **options)
 
@@ -318,9 +326,9 @@ def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
           watch:bool=True,  # measure after every epoch? False with n_valid=0: the test images are looked at once, at the end
           ) -> Run:
     "Run a recipe: data, model, training, and one look at the test images at the end."
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = get_recipe(recipe)
     saving = _saving(out, resume, tensorboard)
-    with nullcontext() if out is None or holds(out) else hold(out):
+    with _holding(out):
         images, watched, test, eval_name = _prepare(data, limit, n_valid, recipe.seed)
         trained = run_recipe(recipe, images, watched, eval_name, watch, workers, device=device, precision=precision, progress=progress, **saving)
         return _finish(*trained, recipe, test, out)
@@ -347,8 +355,8 @@ def _looks(last, average, recipe, test) -> tuple:
 # %% ../nbs/10_recipes.ipynb #b5e83c70
 def _finish(last, average, history, facts, recipe, test, out) -> Run:
     "Measure the test images, and write what the run leaves."
+    predictions, variants = _by_one(lambda: _looks(last, average, recipe, test))
     model = (last if average is None else average.module).cpu().eval()
-    predictions, variants = _by_one(lambda: _looks(last.cpu(), average, recipe, test))
     record = make_record(recipe, history, predictions, variants, **facts)
     if out is not None and first_process():
         out = Path(out)
@@ -359,10 +367,11 @@ def _finish(last, average, history, facts, recipe, test, out) -> Run:
     return Run(model, history, recipe, record, predictions, test)
 
 # %% ../nbs/10_recipes.ipynb #e04aded1
-def get_recipe(name:str) -> Recipe:
-    "The recipe of that name."
-    if name not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {name!r}")
-    return RECIPES[name]
+def get_recipe(recipe:Recipe|str) -> Recipe:
+    "The recipe of that name; a recipe is given back as it is."
+    if isinstance(recipe, Recipe): return recipe
+    if recipe not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    return RECIPES[recipe]
 
 # %% ../nbs/10_recipes.ipynb #530da1e6
 RUNS = Path(resnet.__file__).parent.parent/"runs"  # in a checkout of the project; an installed package has none
@@ -448,10 +457,15 @@ def _trial(recipe:Recipe, images:ImageSet, valid:ImageSet, **how) -> dict:
                 seconds=seconds, images_per_second=len(images) * len(history) / seconds, precision=facts["precision"], device=facts["device"],
                 torch=torch.__version__, date=date.today().isoformat())
 
+# %% ../nbs/10_recipes.ipynb #9155ba1b
+def read_study(path) -> dict|None:
+    "The trials in a file written by `ablate`; None if there is no such file."
+    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else None
+
 # %% ../nbs/10_recipes.ipynb #5babe45b
 def _study(path:Path, base:Recipe, images:ImageSet, valid:ImageSet) -> dict:
     "The trials so far in the file at `path`, or none; refused if they were made under other conditions."
-    study = json.loads(json.dumps(dict(base=asdict(base), data=images.name, train_images=len(images), valid_images=len(valid), epochs=base.epochs)))
+    study = _as_json(dict(base=asdict(base), data=images.name, train_images=len(images), valid_images=len(valid), epochs=base.epochs))
     if not path.is_file(): return dict(study, trials=[])
     try: old = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError): raise InputError(f"{path} holds no trials: name another file") from None
@@ -471,22 +485,22 @@ def ablate(base:Recipe|str,  # a recipe or the name of one in `RECIPES`
            out,  # JSON file for the trials, written after each; trials that are in it already are not repeated
            changes:dict|None=None,  # what is changed -> {setting: other value}; None: `ablations(base)`
            data="auto",  # as for `train`; the test images are not touched
-           *, n_train:int=10_000, n_valid:int=5_000,  # images
-           epochs:int=5,
+           *, n_train:int=10_000, n_valid:int=5_000, epochs:int=5,  # images to train on and to measure on, passes
            seeds=(0,),  # every variant once with each
-           **how) -> dict:  # device, precision, workers, progress, as for `train`
+           **how  # device, precision, workers, progress, as for `train`
+           ) -> dict:
     "Train `base` and each of its variants briefly, under the same conditions, and record their validation accuracy."
-    base, out = replace(get_recipe(base) if isinstance(base, str) else base, epochs=epochs), Path(out)
-    changes = {BASE: {}, **(ablations(base) if changes is None else changes)}
+    base, out = replace(get_recipe(base), epochs=epochs), Path(out)
+    changes = {BASE: {}} | (ablations(base) if changes is None else changes)
     trials = [(name, seed, change, recipe_from_dict({**asdict(base), **change, "seed": seed})) for seed in seeds for name, change in changes.items()]
     images, valid, *_ = _prepare(data, n_train + n_valid, n_valid, 0)
-    with hold(out.parent, "ablation"):
+    with _holding(out.parent, "ablation"):
         study = _study(out, base, images, valid)
         for name, seed, change, recipe in trials:
             if _is_done(study, name, seed, change): continue
-            study["trials"].append(dict(name=name, changes=change, seed=seed, **_trial(recipe, images, valid, **how)))
-            write_json(out, study)
-    return read_study(out)
+            study["trials"].append(_as_json(dict(name=name, changes=change, seed=seed, **_trial(recipe, images, valid, **how))))
+            if first_process(): write_json(out, study)
+    return study
 
 # %% ../nbs/10_recipes.ipynb #fe26889b
 def compare_trials(study:dict) -> list:  # of dicts, best first: name, accuracy, difference and its error (None with one seed), seeds, speed
@@ -502,10 +516,6 @@ def compare_trials(study:dict) -> list:  # of dicts, best first: name, accuracy,
                          error=seed_spread(pairs)[1] / len(pairs)**.5 if len(pairs) > 1 and name != BASE else None,
                          images_per_second=mean([t["images_per_second"] for t in good])))
     return sorted(rows, key=lambda r: -1 if r["difference"] is None else r["difference"], reverse=True)
-
-def read_study(path) -> dict|None:
-    "The trials in a file written by `ablate`; None if there is no such file."
-    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else None
 
 # %% ../nbs/10_recipes.ipynb #ad62ea7d
 def _conditions(study:dict) -> str:
