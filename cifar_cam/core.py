@@ -52,6 +52,8 @@ def _check_set(im, lb, classes, mk):
         raise InputError(f"images must be a uint8 array of shape [N,32,32,3], got {_describe(im)}")
     if not (isinstance(lb, np.ndarray) and lb.dtype == np.int64 and lb.shape == (len(im),)):
         raise InputError(f"labels must be an int64 array of shape [{len(im)}], got {_describe(lb)}")
+    if not (isinstance(classes, (tuple, list)) and classes and all(isinstance(c, str) for c in classes)):
+        raise InputError(f"classes must be a tuple of names, got {_describe(classes)}")
     if len(lb) and not (0 <= lb.min() and lb.max() < len(classes)):
         raise InputError(f"labels must lie in 0..{len(classes)-1} for {len(classes)} classes, got {lb.min()}..{lb.max()}")
     if mk is not None and not (isinstance(mk, np.ndarray) and mk.dtype == bool and mk.shape == im.shape[:3]):
@@ -60,7 +62,7 @@ def _check_set(im, lb, classes, mk):
 def _describe(x):
     "Type, dtype and shape of `x` in a few words, for error messages."
     if hasattr(x, "shape"): return f"{type(x).__name__} {x.dtype} {list(x.shape)}"
-    return f"{type(x).__name__} {x!r:.80}"
+    return f"{type(x).__name__} {' '.join(repr(x).split()):.80}"
 
 # %% ../nbs/00_core.ipynb #7d1f0a52
 def _ask_disk(tmp, path):
