@@ -10,7 +10,7 @@ __all__ = ['LOCK', 'BEGUN', 'History', 'read_history', 'choose_device', 'choose_
            'save_weights', 'load_weights', 'convert_checkpoint']
 
 # %% ../nbs/04_training.ipynb #6c038c70
-import csv, io, json, math, os, re, threading, time, warnings
+import csv, hashlib, io, json, math, os, re, threading, time, warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,8 +187,10 @@ class Objective:
 
     def __post_init__(self):
         if not 0 <= self.smoothing < 1: raise InputError(f"smoothing must lie in [0, 1), got {self.smoothing}")
+        if not (self.l1 >= 0 and self.l2 >= 0): raise InputError(f"l1 and l2 must be numbers of at least 0, got {self.l1} and {self.l2}")
 
     def __call__(self, model, logits, y):  # logits [B,C], y int64 [B]
+        if y.device.type == "cpu" and y.max() >= logits.shape[1]: raise InputError(f"a label is {y.max()}, but the network has {logits.shape[1]} outputs")
         loss = F.cross_entropy(logits, y, label_smoothing=self.smoothing)
         return loss + penalty(model, self.l1, self.l2) if self.l1 or self.l2 else loss
 
@@ -359,20 +361,39 @@ def _check_settings(path, before:dict, now:dict):
                      "or start a new run, in another folder (out, --out) or in place of this one (resume=False, --overwrite)")
 
 # %% ../nbs/04_training.ipynb #f30439ff
+def _read_checkpoint(path) -> dict:
+    "The parts of a checkpoint, each of its kind. Nothing in it is run."
+    kinds = dict(settings=dict, rows=list, random=dict, state=dict)
+    try:
+        if not Path(path).is_file(): raise ValueError("no file")  # a pipe would let us wait for ever
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch has to say of a file that is no work of its own
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+        if not all(isinstance(saved[name], kind) for name, kind in kinds.items()): raise TypeError("a part is of another kind")
+        if not all(isinstance(row, dict) for row in saved["rows"]): raise TypeError("a row is none")
+    except Exception as e: raise InputError(f"{path} is no checkpoint that can be read ({type(e).__name__}): start a new run") from None
+    return saved
+
+def _put_back(part, name:str, state):
+    "Load `state`, complete, into `part`."
+    missing = part.state_dict().keys() - state.keys()
+    if missing: raise KeyError(f"{name} lacks {', '.join(map(str, sorted(missing)[:3]))}")
+    part.load_state_dict(state)
+
+# %% ../nbs/04_training.ipynb #ecc04be0
 def load_checkpoint(path, settings:dict, **parts) -> list:  # the history rows so far
     "Put `parts` and the random state back as `save_checkpoint` found them; refuses a run with other settings."
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        before, state = saved["settings"], saved["state"]
-    except Exception as e: raise InputError(f"{path} is no checkpoint that can be read ({type(e).__name__}): start a new run") from None
-    _check_settings(path, before, settings)
+    saved = _read_checkpoint(path)
+    _check_settings(path, saved["settings"], settings)
+    state, random = saved["state"], saved["random"]
     wanted = {name: part for name, part in parts.items() if part is not None}
     if wanted.keys() != state.keys(): raise InputError(f"{path} holds {', '.join(state)}, but the run needs {', '.join(wanted)}: start a new run")
     try:
-        for name, part in wanted.items(): part.load_state_dict(state[name])
-    except (RuntimeError, ValueError, KeyError) as e: raise InputError(f"{path} belongs to another model: {str(e)[:200]}") from None
-    torch.set_rng_state(saved["random"]["torch"])
-    if saved["random"]["cuda"]: torch.cuda.set_rng_state_all(saved["random"]["cuda"])
+        for name, part in wanted.items(): _put_back(part, name, state[name])
+        torch.set_rng_state(random["torch"])
+        if random["cuda"]: torch.cuda.set_rng_state_all(random["cuda"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"{path} belongs to another model, or is damaged: {' '.join(str(e).split())[:200]}") from None
     return saved["rows"]
 
 # %% ../nbs/04_training.ipynb #b901665c
@@ -391,6 +412,10 @@ def contents(folder) -> set:
     "What lies in `folder`, our own traces left out; nothing if it is not there."
     folder = Path(folder)
     return {*folder.iterdir()} - {*unfinished(folder), folder/LOCK, folder/BEGUN} if folder.is_dir() else set()
+
+def _times(folder) -> dict:
+    "When each of the contents was last changed."
+    return {p: p.lstat().st_mtime_ns for p in contents(folder)}
 
 # %% ../nbs/04_training.ipynb #a6e30a0c
 _held = set()  # (folder, thread) for every folder that this process holds
@@ -429,14 +454,16 @@ def _locked(folder:Path):
 # %% ../nbs/04_training.ipynb #7dfded6a
 @contextmanager
 def _noted(folder:Path, who:str):
-    "A note of what is done here. It stays where the work ends early and leaves something."
-    note = folder/BEGUN
+    "A note of what is done here. It stays where the work ends early and leaves something; an earlier one comes back if nothing was done."
+    note, before, earlier = folder/BEGUN, _times(folder), begun(folder)
     note.write_text(f"{who}, process {os.getpid()}", encoding="utf-8")
     try:
         yield
         note.unlink(missing_ok=True)
-    finally:
-        if not contents(folder): note.unlink(missing_ok=True)
+    except BaseException:
+        if before and earlier and _times(folder) == before: note.write_text(earlier, encoding="utf-8")
+        elif _times(folder) == before: note.unlink(missing_ok=True)
+        raise
 
 # %% ../nbs/04_training.ipynb #984c8c09
 @contextmanager
@@ -495,8 +522,11 @@ def _after_epoch(s:Session, options:FitOptions):
     if options.callback: options.callback(options.history)
 
 # %% ../nbs/04_training.ipynb #85e2e62a
-def _check_fit(epochs, train_loader, valid_loader, pace):
+def _check_fit(model, epochs, train_loader, valid_loader, pace):
     "Refuse a training that cannot begin."
+    if not isinstance(model, nn.Module): raise InputError(f"model must be a torch module, got {type(model).__name__}")
+    if not any(p.requires_grad for p in model.parameters()): raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
+    if not hasattr(train_loader, "__len__"): raise InputError(f"train_loader must be a loader of known length (see make_loader), got {type(train_loader).__name__}")
     if not isinstance(epochs, int) or epochs < 1: raise InputError(f"epochs must be an integer of at least 1, got {epochs!r}")
     if len(train_loader) == 0: raise InputError("train_loader holds no batches: give it images")
     if pace.watches and valid_loader is None: raise InputError("ReduceLROnPlateau needs a valid_loader to watch")
@@ -514,7 +544,7 @@ def _resume(s:Session, options:FitOptions):
     "Go on from the checkpoint if asked. All processes must find the same one."
     from accelerate.utils import gather_object
     history, path = options.history, options.checkpoint
-    if options.resume and Path(path).exists(): history.rows[:] = load_checkpoint(path, options.settings, **s.parts())
+    if options.resume and os.path.lexists(path): history.rows[:] = load_checkpoint(path, options.settings, **s.parts())
     found = gather_object([len(history)])
     if len(set(found)) > 1: raise InputError(f"the processes find {found} finished epochs in {path}: put it on a disk that all of them see, or start a new run")
 
@@ -530,7 +560,7 @@ def fit(model:nn.Module,
         ) -> History:
     "Train `model` in place. Evaluates, records and saves after every epoch; a resumed run ends as an unbroken one would."
     o, pace = FitOptions(**options), Pace(scheduler, scheduler_per)
-    _check_fit(epochs, train_loader, valid_loader, pace)
+    _check_fit(model, epochs, train_loader, valid_loader, pace)
     parts, device = (model, optimizer or make_optimizer(model), train_loader), choose_device(o.device)
     with _pointing_to(o.checkpoint, o.history), prepared(*parts, device, choose_precision(o.precision, device)) as ready:
         session, shared = Session(*ready, Objective(o.smoothing, o.l1, o.l2), pace, o.average), ready[0].prepare(valid_loader)
@@ -541,6 +571,14 @@ def fit(model:nn.Module,
     return o.history
 
 # %% ../nbs/04_training.ipynb #63332b4d
+def _digest(state:dict) -> str:
+    "SHA-256 over names, shapes, types and values of all tensors."
+    total = hashlib.sha256()
+    for k, v in sorted(state.items()):
+        total.update(f"{k} {v.dtype} {list(v.shape)}".encode())
+        total.update(v.contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
 def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `config`)
                  path,  # ends in .safetensors
                  half:bool=False,  # store float16: half the size
@@ -550,12 +588,12 @@ def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `con
     from safetensors.torch import save_file
     state = {k: (v.half() if half and v.is_floating_point() else v).cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic_path(path) as tmp:
-        try: save_file(state, tmp, {"cifar_cam": json.dumps(dict(config=model.config, **meta))})
+        try: save_file(state, tmp, {"cifar_cam": json.dumps(dict(config=model.config, sha256=_digest(state), **meta))})
         except SafetensorError as e: raise OSError(f"{path} could not be written ({e}): make room there, or name another place") from None
 
 # %% ../nbs/04_training.ipynb #da214cba
-def load_weights(path) -> tuple[nn.Module, dict]:  # the model in eval mode on the CPU, and what was stored with it
-    "Rebuild a model from a file written by `save_weights`. Nothing is unpickled."
+def _read_weights(path) -> tuple[dict, dict]:
+    "The tensors by name, and what was stored with them."
     from safetensors import SafetensorError, safe_open
     path = Path(path)
     if not path.is_file(): raise InputError(f"there is no weights file at {path}")
@@ -565,17 +603,30 @@ def load_weights(path) -> tuple[nn.Module, dict]:  # the model in eval mode on t
             state = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, ValueError, OSError) as e:
         raise InputError(f"{path} is not a safetensors file that can be read: {e}") from None
-    if not meta: raise InputError(f"{path} does not say which model it is for: write it with save_weights")
-    try: model = resnet.build(**meta["config"])
-    except (TypeError, KeyError) as e: raise InputError(f"{path} describes no model of this package ({e!r}): write it with save_weights") from None
-    try: model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    if not isinstance(meta, dict): raise InputError(f"{path} does not say which model it is for: write it with save_weights")
+    if "sha256" in meta and meta.pop("sha256") != _digest(state): raise InputError(f"{path} is damaged, its checksum differs: get it again")
+    return state, meta
+
+# %% ../nbs/04_training.ipynb #46d51e9c
+def load_weights(path) -> tuple[nn.Module, dict]:  # the model in eval mode on the CPU, and what was stored with it
+    "Rebuild a model from a file written by `save_weights`. Nothing is unpickled."
+    state, meta = _read_weights(path)
+    try:
+        with torch.device("meta"): model = resnet.build(**meta["config"])  # sizes only: no memory before the weights are known to fit
+    except (TypeError, KeyError, RuntimeError) as e: raise InputError(f"{path} describes no model of this package ({e!r}): write it with save_weights") from None
+    other = [k for k, v in model.state_dict().items() if k in state and state[k].is_floating_point() != v.is_floating_point()]
+    if other: raise InputError(f"{path} holds {state[other[0]].dtype} for {other[0]}, which is of another kind: write it with save_weights")
+    try: model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, assign=True)
     except RuntimeError as e: raise InputError(f"the weights in {path} do not fit the model they name: {e}") from None
     return model.eval(), meta
 
 # %% ../nbs/04_training.ipynb #53f7c0c3
 def _state_dict(path) -> dict:
     "The tensors of a checkpoint by name, without wrapper and without the prefix of several GPUs. No code is run."
-    try: saved = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError: raise InputError(f"there is no checkpoint at {path}") from None
     except Exception as e: raise InputError(f"{path} cannot be read as plain weights ({type(e).__name__}): it is damaged, or it holds code, which is never run") from None
     for key in ("net", "state_dict", "model"):
