@@ -85,6 +85,13 @@ class Predictions(Outputs):
 
 # %% ../nbs/07_misclassified.ipynb #7bf1b66e
 @torch.no_grad()
+def _logits(model, x) -> torch.Tensor:
+    "What the model says to `x`: float32 [N,C] on the CPU."
+    out = model(x)
+    if not (isinstance(out, torch.Tensor) and out.ndim == 2 and len(out) == len(x)):
+        raise InputError(f"the model must return logits, a tensor [{len(x)},C], got {_describe(out)}")
+    return out.float().cpu()
+
 def predict(model:nn.Module,  # left as it was: weights, statistics and the mode of every submodule
             images,  # ImageSet, or uint8 [N,H,W,3] without labels
             mean=CIFAR10_MEAN, std=CIFAR10_STD,  # per channel, units of [0, 1]; as in training
@@ -95,10 +102,11 @@ def predict(model:nn.Module,  # left as it was: weights, statistics and the mode
     pixels = images.images if known else images
     if not isinstance(batch_size, int) or batch_size < 1: raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}")
     if not isinstance(pixels, np.ndarray): raise InputError(f"images must be an ImageSet or a uint8 array, got {_describe(images)}")
+    if not isinstance(model, nn.Module): raise InputError(f"model must be a torch module, got {_describe(model)}")
     if len(pixels) == 0: raise InputError("there are no images to judge: give at least one")
     like = next(model.parameters(), torch.empty(0))
     with eval_mode(model), torch.autocast(like.device.type, enabled=False):
-        logits = [model(normalize(pixels[i:i+batch_size], mean, std).to(like, memory_format=torch.channels_last)).float().cpu()
+        logits = [_logits(model, normalize(pixels[i:i+batch_size], mean, std).to(like, memory_format=torch.channels_last))
                   for i in range(0, len(pixels), batch_size)]
     logits = torch.cat(logits).numpy()
     names = tuple(map(str, range(logits.shape[1])))
