@@ -136,7 +136,7 @@ def reserve(out, command:str, overwrite:bool=False, resume:bool=False, need:int=
 def _remedy(error) -> str:
     "What to do about a full disk."
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-    if not full and ": No space left on device" not in str(error): return ""
+    if "make room" in str(error) or not full and ": No space left on device" not in str(error): return ""
     return ". Nothing that was whole is lost: make room, then run the same command again (train: with --resume)"
 
 def _verdict(error:BaseException) -> tuple[int, str]:
@@ -264,8 +264,10 @@ def _line(ctx) -> str:
     return printable(shlex.join(["cifar-cam", *ctx.obj]))
 
 def _leave(ctx, run, folder:Path, layer:str, started:float):
-    "Write the page of a run, and say where it is."
+    "Write the page of a run, and say where it is; of several processes, the first does."
     from cifar_cam.report import write_report
+    from cifar_cam.training import first_process
+    if not first_process(): return
     seconds = round(time.perf_counter() - started, 1)
     page = write_report(run, folder, layer, command=ctx.info_name, command_line=_line(ctx), seconds=seconds)
     if ctx.info_name == "demo": _save(run, folder)

@@ -21,7 +21,7 @@ import torch
 
 from . import resnet
 from .augment import MEAN_255, POLICIES, build, step
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, seed_everything, write_json, write_text
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, seed_everything, write_json, write_text
 from .data import load_data, make_loader, split
 from .misclassified import Predictions, add_mirrored, predict
 from .schedules import make_scheduler
@@ -248,7 +248,10 @@ def _tensorboard(out):
 # %% ../nbs/10_recipes.ipynb #caa8d60d
 def _prepare(data, limit:int|None, n_valid:int|None, seed:int):
     "Training, evaluation and test images; `n_valid=0` evaluates on the test images after every epoch, as the courses did."
-    train, test = load_data(data) if isinstance(data, str) else data
+    sets = load_data(data) if isinstance(data, str) else data
+    if not (isinstance(sets, (tuple, list)) and len(sets) == 2 and all(isinstance(s, ImageSet) for s in sets)):
+        raise InputError(f"data must be auto, cifar10, toy, or a pair of ImageSets (train, test), got {_describe(data)}")
+    train, test = sets
     if len(test) == 0 or len(train.classes) != 10: raise InputError(f"a recipe needs test images and 10 classes, got {len(test)} and {len(train.classes)}")
     if limit is not None and limit < len(train):
         if limit < 2 * len(train.classes): raise InputError(f"limit must be at least {2 * len(train.classes)}, got {limit}")
@@ -370,7 +373,7 @@ def _finish(last, average, history, facts, recipe, test, out) -> Run:
 def get_recipe(recipe:Recipe|str) -> Recipe:
     "The recipe of that name; a recipe is given back as it is."
     if isinstance(recipe, Recipe): return recipe
-    if recipe not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    if not isinstance(recipe, str) or recipe not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
     return RECIPES[recipe]
 
 # %% ../nbs/10_recipes.ipynb #530da1e6
