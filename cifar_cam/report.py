@@ -147,7 +147,8 @@ def pointing(model, images:ImageSet,  # with masks
 
 # %% ../nbs/12_report.ipynb #4d293107
 def _percent(x:float) -> str: return f"{100*x:.1f} %"
-def _time(s:float) -> str: return f"{s:.0f} seconds" if s < 120 else f"{s/60:.0f} minutes" if s < 7200 else f"{s/3600:.1f} hours"
+def _count(n:int, what:str) -> str: return f"{n:,} {what}{'s' * (n != 1)}"
+def _time(s:float) -> str: return _count(round(s), "second") if s < 120 else _count(round(s/60), "minute") if s < 7200 else f"{s/3600:.1f} hours"
 
 def _about_data(record:dict) -> ET.Element:
     "Which data this was, and what that means."
@@ -164,8 +165,8 @@ def _tiles(record:dict, p:Predictions) -> ET.Element:
     "The numbers that matter, large."
     error, speed = 100 * p.standard_error, f"{record['images_per_second']:.0f} images per second in {record['precision']}"
     facts = [(_percent(p.accuracy), f"of the test images named correctly, ± {error:.1f} points (one standard error); guessing gives {_percent(1/len(p.classes))}"),
-             (f"{len(p.mistakes):,} mistakes", f"among {len(p):,} test images"),
-             (_time(record["train_seconds"]), f"of training: {record['epochs']} epoch{'s' * (record['epochs'] > 1)}, {speed}")]
+             (_count(len(p.mistakes), "mistake"), f"among {len(p):,} test images"),
+             (_time(record["train_seconds"]), f"of training: {_count(record['epochs'], 'epoch')}, {speed}")]
     return tag("div", *[tag("div", tag("b", big), small, class_="tile") for big, small in facts], class_="tiles")
 
 # %% ../nbs/12_report.ipynb #92871079
