@@ -280,7 +280,7 @@ def show_evidence(
 # %% ../nbs/08_gradcam.ipynb #62feb865
 METHODS = {  # name: (class in pytorch_grad_cam, what it does, paper)
     "gradcam": ("GradCAM", "weight of a map: its mean gradient (Selvaraju et al. 2017)"),
-    "gradcam++": ("GradCAMPlusPlus", "weight: positive gradients, the stronger the more (Chattopadhyay et al. 2018)"),
+    "gradcam++": ("GradCAMPlusPlus", "weight: positive gradients, the stronger the more (Chattopadhay et al. 2018)"),
     "hirescam": ("HiResCAM", "no mean: gradient times activation at each position (Draelos and Carin 2020)"),
     "xgradcam": ("XGradCAM", "weight: gradients averaged by each map's own activation (Fu et al. 2020)"),
     "layercam": ("LayerCAM", "positive gradient times activation at each position (Jiang et al. 2021)"),
@@ -323,7 +323,7 @@ def cam(
     layer="layer3",  # a module or its dotted name
     target=None,  # the class to explain: None (the predicted one), an int, or one int per image
     method:str="gradcam",  # a name in `METHODS`
-    aug_smooth:bool=False,  # mean over 6 versions: mirrored or not, brightness times .9, 1, 1.1?
+    aug_smooth:bool=False,  # mean over 6 versions: mirrored or not, contrast times .9, 1, 1.1?
     eigen_smooth:bool=False,  # first principal component of the weighted maps instead of their sum?
 )->torch.Tensor:  # float32 [N,H,W] in [0, 1], on x's device
     "A relative of Grad-CAM by the `grad-cam` library."
