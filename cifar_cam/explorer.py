@@ -141,7 +141,7 @@ function draw() {
   paint($("picture"), width, height, k => pixels.slice(3 * k, 3 * k + 3));
   paint($("map"), width, height, k => heat(map[k]));
   paint($("blend"), width, height, k => heat(map[k]).map((v, j) => Math.round((1 - alpha) * pixels[3 * k + j] + alpha * v)));
-  const empty = map.every(v => v == 0) ? " This map is all zero: nothing speaks for this class." : "";
+  const empty = map.every(v => v == 0) ? " This map is all zero: by this method, no place speaks for this class." : "";
   const [h, w] = data.layers[layer], cell = `${Math.round(height / h)}x${Math.round(width / w)}`;
   const coarse = Math.min(h, w) < 5 ? `, coarse: a cell covers ${cell} pixels` : "";
   $("said").textContent = `Image ${image.number}: ${image.true == null ? "" : "true " + name(image.true) + ", "}predicted ${name(image.predicted)}. Map for ${name(c)} ` +
