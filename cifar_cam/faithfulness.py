@@ -185,7 +185,7 @@ def road(
     x:torch.Tensor,  # normalised images, float [N,3,H,W]
     maps:torch.Tensor,  # float [N,H,W]
     target:torch.Tensor,  # class of each image, int64 [N]
-    percentiles=(20, 40, 60, 80),  # shares of the pixels that are removed, in %
+    percentiles=(20, 40, 60, 80),  # shares of the pixels that stay, in %
     seed:int=0,  # order of equal pixels, and the noise in the filled ones
 )->torch.Tensor:  # float [N], the probability lost by relevant pixels more than by irrelevant ones
     "Remove And Debias (Rong et al. 2022) by the `grad-cam` library."
