@@ -581,7 +581,7 @@ def model_card(record:dict) -> str:  # Markdown
 - **Accuracy** on {test['name']}, {test['images']:,} images: {test['accuracy']:.2%} as trained, {shipped['accuracy']:.2%} as shipped ({shipped['correct']:,} right); with mirror images {mirrored['accuracy']:.2%}. Standard error {standard_error(test['accuracy'], test['images']):.2%}. One run: nothing is said about other seeds.
 - **Best and worst class**: {by_class[-1][0]} {by_class[-1][1]:.1%}, {by_class[0][0]} {by_class[0][1]:.1%}.
 - **Licence**: Apache-2.0, as the package. The data set has terms of its own.
-- **Limits**: it knows ten classes and must answer one of them, for any image at all. Its probabilities are not those of photographs from elsewhere. For teaching.
+- **Limits**: it knows ten classes and must answer one of them, for any image at all. How sure it says it is was checked on no photographs from elsewhere. For teaching.
 """
 
 # %% ../nbs/10_recipes.ipynb #6962a158
