@@ -234,7 +234,8 @@ def make_fit(batch:int, width:int=64, device="cpu", steps:int=2, tuned:bool=Fals
     loader = make_loader(random_images(batch * steps), None, batch, shuffle=True)
     def run():
         keep_memory(tuned)
-        with products(model) if tuned else nullcontext(): fit(model, loader, optimizer=optimizer, device=str(device), progress=False)
+        with products(model) if tuned else nullcontext():
+            fit(model, loader, optimizer=optimizer, device=str(device), progress=False)
     return run
 
 # %% ../nbs/A2_speed.ipynb #377c6f1b
@@ -351,7 +352,8 @@ def measure_limit(batch:int=128, width:int=64, n:int=4096, megabytes:int=1024, d
     model, kinds = made["convolutions"][1], {name: dict.fromkeys((*KINDS, "other"), 0.) for name in made}
     for name, profile in profiles.items():
         for p in profile: kinds[name][kind_of(p["op"])] += p["seconds"]
-    return dict(batch=batch, width=width, precision="bf16" if bf16 else "fp32", operations=batch * sum(sum(work(row)) for row in layers(model)),
+    operations = batch * sum(sum(work(row)) for row in layers(model))
+    return dict(batch=batch, width=width, precision="bf16" if bf16 else "fp32", operations=operations,
                 steps=steps, peak=measure_peak(n, megabytes, device, repeats), kinds=kinds,
                 convolutions=convolution_rows(profiles["convolutions"], model, batch))
 
@@ -460,7 +462,7 @@ def memory_peak() -> int|None: return _status("VmHWM")
 
 # %% ../nbs/A2_speed.ipynb #760da00e
 def _recipe_loop(name:str, workers:int, steps:int, batch, width, device):
-    "A function that trains some steps as a recipe does, transforms and optimizer included; `waited` collects the seconds it waited for images."
+    "A function that trains some steps as a recipe does, with its transforms and optimizer; `waited` collects its waiting for images."
     r = RECIPES[name]
     batch, model = batch or r.batch_size, ResNet18(width=width).to(device)
     loader = make_loader(random_images(batch * steps), build(r.policy), batch, True, workers=workers, flip=r.flip)
@@ -638,8 +640,9 @@ def limit_table(m:dict) -> str:  # Markdown
     "The machine's peak, and the share of it that a step and its convolutions reach."
     peak = {name: rate(m["peak"], name) for name in m["peak"]["seconds"]}
     done = {f"{name} product": peak[name] for name in ("bf16", "fp32") if name in peak}
-    done |= {f"whole step, batch {m['batch']}, {how}": m["operations"] * rate(m["steps"], how) / m["batch"] for how in m["steps"]["seconds"]}
-    rows = [["", "per second", f"share of the {m['precision']} peak"]]
+    for how in m["steps"]["seconds"]:
+        done[f"whole step, batch {m['batch']}, {how}"] = m["operations"] * rate(m["steps"], how) / m["batch"]
+    rows = [["", "per second", f"share of the {m['precision']} product"]]
     rows += [[name, f"{value/1e12:.2f} TFLOP", f"{value/peak[m['precision']]:.0%}"] for name, value in done.items()]
     if "copy" in peak: rows += [["memory, read and written", f"{peak['copy']/1e9:.1f} GB", ""]]
     return _markdown(rows)
