@@ -183,12 +183,17 @@ def _with_product(conv:nn.Conv2d, largest:int):
         return _Product.apply(x.bfloat16(), conv.weight.bfloat16(), stride)
     return forward
 
+def _take_products(model, largest:int=4) -> list:
+    "Give every convolution of the model the forward function above. Returns the convolutions."
+    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    for conv in convs: conv.forward = _with_product(conv, largest)
+    return convs
+
 @contextmanager
 def products(model:nn.Module,  # changed while open
              largest:int=4):  # width of the result, in pixels, up to which a product is taken
     "While open, convolutions with small maps are computed as matrix products, in bf16 on a CPU."
-    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    for conv in convs: conv.forward = _with_product(conv, largest)
+    convs = _take_products(model, largest)
     try: yield model
     finally:
         for conv in convs: conv.__dict__.pop("forward", None)
@@ -205,9 +210,7 @@ def make_step(setup:Setup,
     layout = torch.channels_last if setup.channels_last else torch.contiguous_format
     model = ResNet18(width=width).to(device, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=.1, momentum=.9, weight_decay=5e-4, fused=setup.fused or None)
-    if setup.products:
-        for m in model.modules():
-            if isinstance(m, nn.Conv2d): m.forward = _with_product(m, 4)
+    if setup.products: _take_products(model)
     forward = torch.compile(model) if setup.compiled else model
     (x, y), kind = random_batch(batch, device), torch.device(device).type
     def step():
@@ -358,13 +361,17 @@ def measure_limit(batch:int=128, width:int=64, n:int=4096, megabytes:int=1024, d
                 convolutions=convolution_rows(profiles["convolutions"], model, batch))
 
 # %% ../nbs/A2_speed.ipynb #76010858
+def _new_python(what:str, code:str, *words) -> str:
+    "The last line that a new Python prints when it runs `code`."
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    if done.returncode: raise RuntimeError(f"{what} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return done.stdout.splitlines()[-1]
+
 def fresh(function:str,  # a function of this module that takes and returns plain values
           **arguments):
     "Call a function in a new Python, whose memory and imports nothing has touched yet."
     code = f"import json, sys; from cifar_cam import bench; print(json.dumps(bench.{function}(**json.loads(sys.argv[1]))))"
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], capture_output=True, text=True)
-    if done.returncode: raise RuntimeError(f"{function} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(_new_python(function, code, json.dumps(arguments)))
 
 # %% ../nbs/A2_speed.ipynb #c9a1fdac
 def _torchvision_steps(T, name:str):
@@ -586,9 +593,7 @@ def measure_growth(images=(1_000, 10_000, 50_000), batches=(32, 64, 128, 256, 51
 def loaded(code:str) -> set:  # top-level names
     "The packages that a new Python holds after running `code`."
     code = f"{code}\nimport sys; print(chr(10) + ' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if done.returncode: raise RuntimeError(f"{code} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    return {name.split(".")[0] for name in _new_python(code, code).split()}
 
 STARTS = {"Python alone": ["-c", "pass"], "import torch": ["-c", "import torch"], "import cifar_cam.data": ["-c", "import cifar_cam.data"],
           "cifar-cam --help": ["-c", "from cifar_cam.cli import main; main(['--help'])"]}  # what -> arguments of Python

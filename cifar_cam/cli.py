@@ -337,7 +337,7 @@ def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
     if first_process() and resume and not (folder/"checkpoint.pt").is_file():
         print(f"{folder} holds no checkpoint: starting from the beginning", flush=True)
     run = recipes.train(recipe, data, out=folder, resume=resume, **settings)
-    if first_process(): _leave(ctx, run, folder, layer, started)  # of several, one writes
+    _leave(ctx, run, folder, layer, started)
 
 # %% ../nbs/12_command_line.ipynb #7f116884
 def _load(weights:Path|None, toy:bool=False):

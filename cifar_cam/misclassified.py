@@ -83,8 +83,7 @@ class Predictions(Outputs):
         from sklearn.metrics import confusion_matrix
         return confusion_matrix(_labels(self), self.predicted, labels=range(len(self.classes)))
 
-# %% ../nbs/07_misclassified.ipynb #7bf1b66e
-@torch.no_grad()
+# %% ../nbs/07_misclassified.ipynb #0e124def
 def _logits(model, x) -> torch.Tensor:
     "What the model says to `x`: float32 [N,C] on the CPU."
     out = model(x)
@@ -92,6 +91,8 @@ def _logits(model, x) -> torch.Tensor:
         raise InputError(f"the model must return logits, a tensor [{len(x)},C], got {_describe(out)}")
     return out.float().cpu()
 
+# %% ../nbs/07_misclassified.ipynb #7bf1b66e
+@torch.no_grad()
 def predict(model:nn.Module,  # left as it was: weights, statistics and the mode of every submodule
             images,  # ImageSet, or uint8 [N,H,W,3] without labels
             mean=CIFAR10_MEAN, std=CIFAR10_STD,  # per channel, units of [0, 1]; as in training

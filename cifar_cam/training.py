@@ -461,8 +461,9 @@ def _noted(folder:Path, who:str):
         yield
         note.unlink(missing_ok=True)
     except BaseException:
-        if before and earlier and _times(folder) == before: note.write_text(earlier, encoding="utf-8")
-        elif _times(folder) == before: note.unlink(missing_ok=True)
+        if _times(folder) == before:
+            note.unlink(missing_ok=True)
+            if before and earlier: note.write_text(earlier, encoding="utf-8")
         raise
 
 # %% ../nbs/04_training.ipynb #984c8c09
