@@ -23,6 +23,7 @@ def _classes(predictions, i, k):
     true = None if predictions.labels is None else predictions.labels[i]
     return sorted(ranked, key=lambda c: (c != ranked[0], c != true))[:k]
 
+# %% ../nbs/08b_explorer.ipynb #5307c7db
 def _text(array): return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 def _bytes(maps): return (maps.numpy() * 255).round().astype(np.uint8)
 
@@ -43,11 +44,25 @@ def _pixels(images, predictions):
                          f"{'without' if predictions.labels is None else 'with'} labels: predict on these very images")
     return images
 
+# %% ../nbs/08b_explorer.ipynb #54053811
 def _describe_image(predictions, pixels, i, asked):
     "What the page knows of one image."
     true = None if predictions.labels is None else int(predictions.labels[i])
     return dict(number=int(i), true=true, predicted=int(predictions.predicted[i]), asked=asked.tolist(),
                 p=predictions.probabilities[i].round(6).tolist(), pixels=_text(pixels[i]))
+
+# %% ../nbs/08b_explorer.ipynb #1f1a4180
+def _all_maps(model, x, asked, layers, methods):
+    "For each rank of a class, method and layer, the map of every image as text."
+    names = [find_layer(model, l)[0] for l in layers]
+    return {f"{k} {method} {name}": [_text(m) for m in _bytes(found)]
+            for k in range(asked.shape[1]) for method in methods
+            for name, found in zip(names, _maps_by_layer(model, x, layers, asked[:, k].copy(), method))}
+
+def _sizes(model, x, layers):
+    "Name of each layer and the size of its map, [h, w], before it is enlarged."
+    with warnings.catch_warnings(action="ignore", category=UserWarning): maps = grad_cam(model, x, layers, raw=True)
+    return {find_layer(model, l)[0]: list(m.shape[1:]) for l, m in zip(layers, maps)}
 
 # %% ../nbs/08b_explorer.ipynb #4b20ac8b
 def explorer_data(
@@ -61,16 +76,11 @@ def explorer_data(
     mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what the images are normalised with
 )->dict:  # plain values, ready for JSON
     "All that the page shows: pictures, probabilities, and the maps by class, method and layer."
-    pixels, layers, names, maps = _pixels(images, predictions), list(layers), [find_layer(model, l)[0] for l in layers], {}
+    pixels, layers = _pixels(images, predictions), list(layers)
     x = normalize(pixels[(index := _positions(index, len(pixels)))], mean, std)
     asked = np.array([_classes(predictions, i, classes) for i in index])
-    with warnings.catch_warnings(action="ignore", category=UserWarning):
-        sizes = [list(m.shape[1:]) for m in grad_cam(model, x[:1], layers, raw=True)]
-    for k, method in ((k, m) for k in range(asked.shape[1]) for m in methods):
-        for name, found in zip(names, _maps_by_layer(model, x, layers, asked[:, k].copy(), method)):
-            maps[f"{k} {method} {name}"] = [_text(m) for m in _bytes(found)]
-    return dict(name=predictions.name, classes=list(predictions.classes), size=list(pixels.shape[1:3]), layers=dict(zip(names, sizes)),
-                methods={m: METHODS[m][1] for m in methods}, maps=maps,
+    return dict(name=predictions.name, classes=list(predictions.classes), size=list(pixels.shape[1:3]), layers=_sizes(model, x[:1], layers),
+                maps=_all_maps(model, x, asked, layers, methods), methods={m: METHODS[m][1] for m in methods},
                 images=[_describe_image(predictions, pixels, i, a) for i, a in zip(index, asked)])
 
 # %% ../nbs/08b_explorer.ipynb #bb697dbb
@@ -82,7 +92,7 @@ label { display: grid; font-size: .85em; gap: .15rem; }
 select, button, input { font: inherit; padding: .2rem .4rem; }
 figure { margin: 0; text-align: center; font-size: .85em; }
 canvas { width: min(192px, 29vw); height: min(192px, 29vw); image-rendering: pixelated; border: 1px solid GrayText; }
-#bar { width: 192px; height: 12px; }
+#bar { width: 192px; height: 12px; } #bar + figcaption { display: flex; justify-content: space-between; } #how { font-size: .85em; }
 table { border-collapse: collapse; font-size: .85em; } td, th { padding: .05rem .5rem; text-align: left; font-weight: normal; }
 tr.asked th { font-weight: bold; } meter { width: 9rem; }
 """
@@ -94,18 +104,18 @@ _BODY = """
 <label>Image <select id="image"></select></label> <label>Class <select id="class"></select></label>
 <label>Method <select id="method"></select></label> <label>Layer <select id="layer"></select></label>
 <label>Opacity of the map <input id="opacity" type="range" min="0" max="100" value="50"></label></div>
-<p id="said" role="status" aria-live="polite"></p>
+<p id="said" role="status" aria-live="polite"></p><p id="how"></p>
 <div class="row">
 <figure><canvas id="picture" role="img"></canvas><figcaption>image</figcaption></figure>
 <figure><canvas id="map" role="img"></canvas><figcaption>heat map</figcaption></figure>
 <figure><canvas id="blend" role="img"></canvas><figcaption>blend</figcaption></figure>
 <table><caption>Probabilities</caption><tbody id="table"></tbody></table></div>
 <figure style="width: 192px"><canvas id="bar" role="img" aria-label="Colour scale from 0, dark, to 1, bright"></canvas>
-<figcaption>0 &nbsp; share of the map's maximum &nbsp; 1</figcaption></figure>
+<figcaption><span>0</span><span>share of maximum</span><span>1</span></figcaption></figure>
 """
 
 # %% ../nbs/08b_explorer.ipynb #08c67e5f
-_DRAW = """
+_PAINT = """
 const data = JSON.parse(document.getElementById("data").textContent), $ = id => document.getElementById(id);
 const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
 const lut = bytes(data.lut), [height, width] = data.size;
@@ -116,6 +126,10 @@ function paint(canvas, w, h, color) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 const heat = v => [lut[3 * v], lut[3 * v + 1], lut[3 * v + 2]];
+"""
+
+# %% ../nbs/08b_explorer.ipynb #613cdfd1
+_FILL = """
 function fill(select, options) {
   select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
 }
@@ -135,19 +149,27 @@ function choose() {
   fill($("class"), image.asked.map((c, k) => [k, name(c) + (role(c) ? " (" + role(c) + ")" : "")]));
   draw();
 }
-function draw() {
-  const i = $("image").value, image = data.images[i], c = image.asked[$("class").value], layer = $("layer").value, alpha = $("opacity").value / 100;
-  const map = bytes(data.maps[[$("class").value, $("method").value, layer].join(" ")][i]), pixels = bytes(image.pixels), name = k => data.classes[k];
-  paint($("picture"), width, height, k => pixels.slice(3 * k, 3 * k + 3));
-  paint($("map"), width, height, k => heat(map[k]));
-  paint($("blend"), width, height, k => heat(map[k]).map((v, j) => Math.round((1 - alpha) * pixels[3 * k + j] + alpha * v)));
+function sentence(image, c, method, layer, map) {
+  const [h, w] = data.layers[layer], name = k => data.classes[k], cell = `${Math.round(height / h)}x${Math.round(width / w)}`;
   const empty = map.every(v => v == 0) ? " This map is all zero: by this method, no place speaks for this class." : "";
-  const [h, w] = data.layers[layer], cell = `${Math.round(height / h)}x${Math.round(width / w)}`;
   const coarse = Math.min(h, w) < 5 ? `, coarse: a cell covers ${cell} pixels` : "";
-  $("said").textContent = `Image ${image.number}: ${image.true == null ? "" : "true " + name(image.true) + ", "}predicted ${name(image.predicted)}. Map for ${name(c)} ` +
-    `(probability ${image.p[c].toFixed(3)}) by ${$("method").value} at ${layer}, ${h}x${w}${coarse}.${empty}`;
+  return `Image ${image.number}: ${image.true == null ? "" : "true " + name(image.true) + ", "}predicted ${name(image.predicted)}. ` +
+    `Map for ${name(c)} (probability ${image.p[c].toFixed(3)}) by ${method} at ${layer}, ${h}x${w}${coarse}.${empty}`;
+}
+"""
+
+# %% ../nbs/08b_explorer.ipynb #fedbf60f
+_DRAW = """
+function draw() {
+  const [i, k, method, layer] = ["image", "class", "method", "layer"].map(id => $(id).value), alpha = $("opacity").value / 100;
+  const image = data.images[i], c = image.asked[k], pixels = bytes(image.pixels), map = bytes(data.maps[[k, method, layer].join(" ")][i]);
+  paint($("picture"), width, height, n => pixels.slice(3 * n, 3 * n + 3));
+  paint($("map"), width, height, n => heat(map[n]));
+  paint($("blend"), width, height, n => heat(map[n]).map((v, j) => Math.round((1 - alpha) * pixels[3 * n + j] + alpha * v)));
+  $("said").textContent = sentence(image, c, method, layer, map);
+  $("how").textContent = `${method}: ${data.methods[method]}`;
   for (const id of ["picture", "map", "blend"]) $(id).setAttribute("aria-label", id + ". " + $("said").textContent);
-  $("table").replaceChildren(...image.p.map((p, k) => row(name(k), p, k == c)));
+  $("table").replaceChildren(...image.p.map((p, n) => row(data.classes[n], p, n == c)));
 }
 """
 
@@ -174,7 +196,7 @@ def explorer_page(
     title = html.escape(f"Grad-CAM explorer: {data['name']}")
     page = (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{_BODY}'
-            f'<script type="application/json" id="data">{values}</script><script>{_DRAW}{_CHOOSE}{_START}</script></body></html>')
+            f'<script type="application/json" id="data">{values}</script><script>{_PAINT}{_FILL}{_CHOOSE}{_DRAW}{_START}</script></body></html>')
     if len(page) > 3_000_000: raise InputError(f"the page would have {len(page):,} bytes, at most 3,000,000 are allowed: "
                                             "take fewer images, methods, layers or classes")
     return page
@@ -189,6 +211,7 @@ class Explorer:
                 f'srcdoc="{html.escape(self.page)}"></iframe>')
     def save(self, path): write_text(path, self.page)
 
+# %% ../nbs/08b_explorer.ipynb #8198c66b
 def explore(
     images,  # `ImageSet`, or uint8 [N,H,W,3] where there are no labels
     predictions:Outputs,  # of the same images in the same order
