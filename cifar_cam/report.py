@@ -145,11 +145,12 @@ def pointing(model, images:ImageSet,  # with masks
         hits.append(part.masks.reshape(len(part), -1)[np.arange(len(part)), hottest])
     return float(np.concatenate(hits).mean()), float(images.masks.mean())
 
-# %% ../nbs/12_report.ipynb #4d293107
+# %% ../nbs/12_report.ipynb #5f31bd7e
 def _percent(x:float) -> str: return f"{100*x:.1f} %"
 def _count(n:int, what:str) -> str: return f"{n:,} {what}{'s' * (n != 1)}"
 def _time(s:float) -> str: return _count(round(s), "second") if s < 120 else _count(round(s/60), "minute") if s < 7200 else f"{s/3600:.1f} hours"
 
+# %% ../nbs/12_report.ipynb #4d293107
 def _about_data(record:dict) -> ET.Element:
     "Which data this was, and what that means."
     train, test = f"{record['train_images']:,} training images", f"{record['test']['images']:,} test images"
@@ -181,7 +182,8 @@ def _training(history, picture:bytes) -> list:
             figure(picture, f"Curves over {len(history)} epochs of loss, accuracy and learning rate: {noticed}.",
                    "Dashed: training images, measured while the network still changes, and on images that were cropped and mirrored at random. "
                    f"Solid: {name} images, unchanged, after each epoch. So the solid line may well be the better one."),
-            tag("p", f"What to notice: {noticed}. Where the solid loss rises while the dashed one falls, the network learns its images by heart.")]
+            tag("p", f"What to notice: {noticed}. A solid loss that keeps rising, epoch after epoch, while the dashed one falls is the sign "
+                "of overfitting: the network learns its images by heart.")]
 
 # %% ../nbs/12_report.ipynb #91ee73c1
 def _mistakes(p:Predictions, picture:bytes, shown:int) -> list:
@@ -190,9 +192,9 @@ def _mistakes(p:Predictions, picture:bytes, shown:int) -> list:
     title = tag("h2", "What it got wrong")
     if wrong == 0: return [title, tag("p", f"Nothing: all {len(p):,} test images were named correctly. A harder test would say more.")]
     right = f", and {_percent(p.confidence[p.correct].mean())} to those it got right" if p.correct.any() else ""
-    return [title, tag("p", f"The {shown} mistakes in which the network was surest, out of {wrong:,}. "
+    return [title, tag("p", f"The {_count(shown, 'mistake')} in which the network was surest, out of {wrong:,}. "
                        "Above each image: what it is / what the network said, and the probability it gave to that."),
-            figure(picture, f"{shown} misclassified test images, each with its true class, the predicted class and the probability.",
+            figure(picture, f"{_count(shown, 'misclassified test image')}, each with its true class, the predicted class and the probability.",
                    "This is all that the network saw: 32 by 32 pixels."),
             tag("p", f"What to notice: a high probability is not a promise. On average the network gave {_percent(p.confidence[~p.correct].mean())} "
                 f"to its answers to the images it got wrong{right}. The most frequent confusions: {_in_words(confused_pairs(p, 3))}.")]
@@ -203,7 +205,7 @@ def _heat(layer, picture:bytes, shown:int, hits) -> list:
     told = [] if hits is None else [tag("p", f"Here the truth is known: in {_percent(hits[0])} of the test images the hottest point lies on the object. "
                                         f"A point thrown at random would lie on it in {_percent(hits[1])}.")]
     return [tag("h2", "Where it looked"),
-            tag("p", "Grad-CAM asks which places of a picture spoke for a class. Yellow places spoke most, dark blue ones not at all. "
+            tag("p", "Grad-CAM asks which places of a picture spoke for a class. Yellow places spoke most, dark violet ones not at all. "
                 f"The same {shown} images in the same order, one per row: the image, the map for the class that the network named, "
                 "and the map for the true class, each alone and laid over the image."),
             figure(picture, f"Grad-CAM for {shown} test images: image, heat map and blend for the predicted class, heat map and blend for the true class.",
@@ -242,6 +244,7 @@ def _flat(value) -> str:
     if isinstance(value, dict): return ", ".join(f"{k} {v}" for k, v in value.items()) or "none"
     return ", ".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else str(value)
 
+# %% ../nbs/12_report.ipynb #17f9aea7
 def _settings(record:dict) -> list:
     "Everything needed to do it again."
     known = ("data", "train_images", "valid_images", "device", "precision", "date")
@@ -369,6 +372,7 @@ def _framed(photo:Image.Image, size:int=300) -> np.ndarray:
     ImageDraw.Draw(keep).rectangle([(w-side)//2, (h-side)//2, (w-side)//2 + side - 1, (h-side)//2 + side - 1], fill=255)
     return np.asarray(Image.composite(small, Image.new("RGB", small.size, "white"), keep))
 
+# %% ../nbs/12_report.ipynb #520502a4
 @dataclass(frozen=True, eq=False)
 class Photo:
     "A photograph, ready to be explained: what its owner sees and what the network gets."
@@ -413,6 +417,7 @@ def _four(photo:Photo, answer:dict) -> ET.Element:
     return tag("div", *[tag("figure", tag("img", src=data_uri(b), alt=alt, class_=kind), tag("figcaption", text))
                         for b, kind, alt, text in tiles], class_="four")
 
+# %% ../nbs/12_report.ipynb #5062c773
 def _answer(photo:Photo, answer:dict) -> ET.Element:
     "One photograph on the page."
     rows = [(name, tag("span", class_="bar", style=f"width:{100*p:.1f}%"), _percent(p)) for name, p in answer["top"]]
@@ -431,7 +436,8 @@ def photo_page(photos:list, answers:list,  # see `explain_photos`
     scale = encode(overlay(np.zeros((1, 256, 3), np.uint8), np.linspace(0, 1, 256, dtype=np.float32)[None], 1))
     missed = [tag("h2", "Files that could not be read"), table(skipped, ("file", "why"))] if skipped else []
     return page("What the network sees in your photographs",
-        tag("p", f"{len(photos)} photograph{'s' * (len(photos) != 1)}, shown to {about}. They are not images of its data set.", class_="data"),
+        tag("p", f"{len(photos)} photograph{'s' * (len(photos) != 1)}, shown to {about}. "
+            "How often it is right on test images says little about pictures from elsewhere.", class_="data"),
         tag("p", f"The network knows {len(classes)} names and no others: {', '.join(classes)}. {_WARNINGS[0]}"), tag("p", f"Grad-CAM at {layer}: {_WARNINGS[1]}"),
-        tag("p", tag("img", src=data_uri(scale), alt="colour scale from dark blue, no evidence, to yellow, most evidence", class_="scale"),
+        tag("p", tag("img", src=data_uri(scale), alt="colour scale from dark violet, no evidence, to yellow, most evidence", class_="scale"),
             tag("br"), tag("span", "left: spoke not at all; right: spoke most", class_="soft")), *map(_answer, photos, answers), *missed)
