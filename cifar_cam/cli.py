@@ -20,12 +20,14 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
                   context_settings={"help_option_names": ["-h", "--help"]},
                   help="Train a ResNet18 on CIFAR-10, see what it gets wrong, and see where it looked.")
 
+# %% ../nbs/12_command_line.ipynb #11c29c6a
 def _version(asked:bool):
     if not asked: return
     from cifar_cam import __version__
     print(f"cifar-cam {__version__}")
     raise typer.Exit()
 
+# %% ../nbs/12_command_line.ipynb #316a2100
 def _say_nothing(*_): "What takes the place of Python's own tracebacks while a command works; `main` says what went wrong."
 
 @app.callback()
@@ -35,7 +37,6 @@ def _options(ctx:typer.Context, version:Annotated[bool, typer.Option("--version"
     try: os.getcwd()
     except FileNotFoundError: raise typer.BadParameter("the folder that you are in has been deleted: go to another one", ctx) from None
     if "" in ctx.obj: raise typer.BadParameter("an empty word, perhaps a variable that is not set", ctx)
-
 
 # %% ../nbs/12_command_line.ipynb #6aef077e
 RECIPE_NAMES = ("book", "short", "demo", "toy", "eva4-s9", "eva5-s9", "eva6-a8-step", "eva6-a8-step-fixed", "eva6-a8-onecycle",
@@ -139,6 +140,7 @@ def _remedy(error) -> str:
     if "make room" in str(error) or not full and ": No space left on device" not in str(error): return ""
     return ". Nothing that was whole is lost: make room, then run the same command again (train: with --resume)"
 
+# %% ../nbs/12_command_line.ipynb #368e7d92
 def _verdict(error:BaseException) -> tuple[int, str]:
     "Exit code and one line for anything that can be raised."
     core = sys.modules.get("cifar_cam.core")
@@ -169,6 +171,7 @@ class _Pipe:
         self.flush()
         if self.failed: raise OSError(f"not everything could be printed ({self.failed.strerror}); what was written to files is whole")
 
+# %% ../nbs/12_command_line.ipynb #43a30abe
 def _stream(name:str) -> _Pipe:
     "stdout or stderr made safe: never missing, never unable to show a character, never broken."
     stream = getattr(sys, name) or open(os.devnull, "w")
@@ -189,6 +192,7 @@ def _heed_sigterm():
     try: yield
     finally: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
+# %% ../nbs/12_command_line.ipynb #6ac4d50b
 @contextmanager
 def _quiet_helpers():
     "The processes that prepare batches inherit this: one that has lost its parent has nothing to say."
@@ -258,11 +262,13 @@ def _check_layer(recipe, layer:str):
     from cifar_cam.gradcam import grad_cam
     grad_cam(recipe.model(), torch.zeros(1, 3, 32, 32), layer)
 
+# %% ../nbs/12_command_line.ipynb #d254248d
 def _line(ctx) -> str:
     "What was typed, fit for a record."
     from cifar_cam.report import printable
     return printable(shlex.join(["cifar-cam", *ctx.obj]))
 
+# %% ../nbs/12_command_line.ipynb #a06451be
 def _leave(ctx, run, folder:Path, layer:str, started:float):
     "Write the page of a run, and say where it is; of several processes, the first does."
     from cifar_cam.report import write_report
@@ -382,6 +388,7 @@ def _files(folder:Path) -> list:
     "What lies in a folder, by name, without hidden files and without folders that do not pretend to be images."
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".") and (p.suffix.lower() in IMAGES or not p.is_dir()))
 
+# %% ../nbs/12_command_line.ipynb #5be9c1f2
 def _each(paths, read) -> tuple[list, list]:
     "What `read` makes of each file, and (file, reason) for those that it refuses."
     from cifar_cam.core import InputError
@@ -391,7 +398,7 @@ def _each(paths, read) -> tuple[list, list]:
         try: done.append(read(path))
         except InputError as e: skipped.append((printable(path), printable(str(e).removeprefix(f"{path}: "))))
     if skipped and not done:
-        others = f" (and none of the other {len(skipped)-1} can be used)" if len(skipped) > 1 else ""
+        others = f" (and {len(skipped)-1} more that cannot be used)" if len(skipped) > 1 else ""
         raise InputError(f"{skipped[0][0]}: {skipped[0][1]}{others}")
     for path, why in skipped: print(f"cifar-cam: skipped {path}: {why}", file=sys.stderr)
     return done, skipped
