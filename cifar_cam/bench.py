@@ -4,17 +4,16 @@
 
 # %% auto #0
 __all__ = ['KNOBS', 'INSTRUCTIONS', 'LADDER', 'KINDS', 'DIFFERENCES', 'STARTS', 'PARTS', 'QUICK', 'HEADLINES', 'app', 'race',
-           'rate', 'speedup', 'machine', 'Setup', 'keep_memory', 'random_batch', 'products', 'make_step',
-           'random_images', 'make_fit', 'measure_training', 'measure_optimizer', 'layers', 'work', 'measure_peak',
-           'profile_step', 'kind_of', 'convolution_rows', 'measure_limit', 'fresh', 'torchvision_pipeline',
-           'one_thread', 'pipelines', 'measure_input', 'watched_loading', 'memory_now', 'memory_peak', 'measure_loop',
-           'worker_memory', 'measure_predict', 'measure_gradcam', 'epoch_cost', 'measure_growth', 'loaded',
-           'measure_startup', 'race_table', 'limit_table', 'growth_table', 'where', 'table', 'headlines', 'read_record',
-           'measure', 'main']
+           'rate', 'speedup', 'machine', 'Setup', 'keep_memory', 'random_batch', 'make_step', 'random_images',
+           'make_fit', 'measure_training', 'measure_optimizer', 'layers', 'work', 'measure_peak', 'profile_step',
+           'kind_of', 'convolution_rows', 'measure_limit', 'fresh', 'torchvision_pipeline', 'one_thread', 'pipelines',
+           'measure_input', 'watched_loading', 'memory_now', 'memory_peak', 'measure_loop', 'worker_memory',
+           'measure_predict', 'measure_gradcam', 'epoch_cost', 'measure_growth', 'loaded', 'measure_startup',
+           'race_table', 'limit_table', 'growth_table', 'where', 'table', 'headlines', 'read_record', 'measure', 'main']
 
 # %% ../nbs/A2_speed.ipynb #a6878bf5
 import copy, ctypes, gc, json, os, platform, subprocess, sys, time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -30,6 +29,7 @@ from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputErr
 from .data import AugmentedImages, make_loader, normalize
 from .gradcam import grad_cam
 from .misclassified import predict
+from .products import take_products
 from .recipes import RECIPES, RUNS, _versions, device_name
 from .resnet import ResNet18
 from .training import _cpu_flags, choose_device, choose_precision, eval_mode, evaluate, fit, make_average, make_optimizer
@@ -129,75 +129,6 @@ def random_batch(n:int, device="cpu", seed:int=0):
     g = torch.Generator().manual_seed(seed)
     return torch.randn(n, 3, 32, 32, generator=g).to(device), torch.randint(10, (n,), generator=g).to(device)
 
-# %% ../nbs/A2_speed.ipynb #f5bf48aa
-def _windows(x, k:int, stride:int=1):
-    "The k x k window of each output pixel as a row: [N,C,H,W], channels last, becomes [N*h*w, k*k*C]."
-    x = x.permute(0, 2, 3, 1)
-    if k > 1: x = F.pad(x, (0, 0, *[k // 2] * 4))
-    (n, h, w, c), (sn, sh, sw, sc) = x.shape, x.stride()
-    h, w = (h - k) // stride + 1, (w - k) // stride + 1
-    return x.as_strided((n, h, w, k, k, c), (sn, sh * stride, sw * stride, sh, sw, sc)).reshape(n * h * w, k * k * c)
-
-def _scatter(rows, k:int, stride:int, size):
-    "Add rows of windows up where they came from: the reverse of `_windows`, [N*h*w, k*k*C] becomes [N,C,H,W]."
-    n, c, h, w = size
-    rows = rows.view(n, (h - 1) // stride + 1, (w - 1) // stride + 1, k, k, c)
-    out = rows.new_zeros(n, h + 2 * (k // 2), w + 2 * (k // 2), c)
-    tall, wide = stride * (rows.shape[1] - 1) + 1, stride * (rows.shape[2] - 1) + 1
-    for i in range(k):
-        for j in range(k): out[:, i:i + tall:stride, j:j + wide:stride] += rows[:, :, :, i, j]
-    return out[:, k // 2:k // 2 + h, k // 2:k // 2 + w].permute(0, 3, 1, 2)
-
-# %% ../nbs/A2_speed.ipynb #3e37fcee
-class _Product(torch.autograd.Function):
-    "A convolution with padding k // 2 as one matrix product, and its gradients as two more."
-    @staticmethod
-    def forward(ctx, x, weight, stride):
-        k, rows = weight.shape[2], _windows(x, weight.shape[2], stride)
-        ctx.save_for_backward(rows, weight)
-        ctx.stride, ctx.size = stride, x.shape
-        flat = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
-        h, w = ((side - 1) // stride + 1 for side in x.shape[2:])
-        return (rows @ flat.T).view(len(x), h, w, -1).permute(0, 3, 1, 2)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (rows, weight), (o, c, k, _) = ctx.saved_tensors, ctx.saved_tensors[1].shape
-        flat = grad.permute(0, 2, 3, 1).reshape(-1, o)
-        to_weight = (flat.T.contiguous() @ rows).view(o, k, k, c).permute(0, 3, 1, 2)
-        if not ctx.needs_input_grad[0]: return None, to_weight, None
-        if ctx.stride > 1: return _scatter(flat @ weight.permute(0, 2, 3, 1).reshape(o, -1), k, ctx.stride, ctx.size), to_weight, None
-        turned = weight.permute(2, 3, 0, 1).flip(0, 1).reshape(-1, c)  # the convolution that brings gradients back
-        n, _, h, w = ctx.size
-        return (_windows(grad, k) @ turned).view(n, h, w, c).permute(0, 3, 1, 2), to_weight, None
-
-# %% ../nbs/A2_speed.ipynb #86024cad
-def _with_product(conv:nn.Conv2d, largest:int):
-    "The forward function of a convolution that takes the product when its result is small."
-    k, stride, usual = conv.kernel_size[0], conv.stride[0], conv.forward
-    fits = conv.kernel_size == (k, k) and conv.stride == (stride, stride) and conv.padding == (k // 2, k // 2) and k % 2
-    if not fits or conv.bias is not None or conv.groups > 1 or conv.dilation != (1, 1) or conv.padding_mode != "zeros": return usual
-    def forward(x):
-        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        if not half or x.device.type != "cpu" or x.shape[3] > largest * stride: return usual(x)
-        return _Product.apply(x.bfloat16(), conv.weight.bfloat16(), stride)
-    return forward
-
-def _take_products(model, largest:int=4) -> list:
-    "Give every convolution of the model the forward function above. Returns the convolutions."
-    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    for conv in convs: conv.forward = _with_product(conv, largest)
-    return convs
-
-@contextmanager
-def products(model:nn.Module,  # changed while open
-             largest:int=4):  # width of the result, in pixels, up to which a product is taken
-    "While open, convolutions with small maps are computed as matrix products, in bf16 on a CPU."
-    convs = _take_products(model, largest)
-    try: yield model
-    finally:
-        for conv in convs: conv.__dict__.pop("forward", None)
-
 # %% ../nbs/A2_speed.ipynb #8fddd294
 def make_step(setup:Setup,
               batch:int=128,  # images per step
@@ -210,7 +141,7 @@ def make_step(setup:Setup,
     layout = torch.channels_last if setup.channels_last else torch.contiguous_format
     model = ResNet18(width=width).to(device, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=.1, momentum=.9, weight_decay=5e-4, fused=setup.fused or None)
-    if setup.products: _take_products(model)
+    if setup.products: take_products(model)
     forward = torch.compile(model) if setup.compiled else model
     (x, y), kind = random_batch(batch, device), torch.device(device).type
     def step():
@@ -230,16 +161,12 @@ def random_images(n:int, seed:int=0) -> ImageSet:
     rng = np.random.default_rng(seed)
     return ImageSet(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, n), CIFAR10_CLASSES, name="noise")
 
-def make_fit(batch:int, width:int=64, device="cpu", steps:int=2, tuned:bool=False):
-    "A function that runs `fit` for some steps, perhaps with kept memory and products; network and optimizer live on from call to call."
+def make_fit(batch:int, width:int=64, device="cpu", steps:int=2):
+    "A function that runs `fit` for some steps; network and optimizer live on from call to call."
     model = ResNet18(width=width).to(device)
     optimizer = make_optimizer(model, lr=.1, weight_decay=5e-4)
     loader = make_loader(random_images(batch * steps), None, batch, shuffle=True)
-    def run():
-        keep_memory(tuned)
-        with products(model) if tuned else nullcontext():
-            fit(model, loader, optimizer=optimizer, device=str(device), progress=False)
-    return run
+    return lambda: fit(model, loader, optimizer=optimizer, device=str(device), progress=False)
 
 # %% ../nbs/A2_speed.ipynb #377c6f1b
 def measure_training(batches=(128, 512),  # images per step
@@ -250,10 +177,10 @@ def measure_training(batches=(128, 512),  # images per step
     out = {}
     for batch in batches:
         racers = {name: make_step(LADDER[name], batch, width, device)[0] for name in sides}
-        racers |= {"fit": make_fit(batch, width, device), "fit, tuned": make_fit(batch, width, device, tuned=True)}
-        items = dict.fromkeys(racers, batch) | {name: 2 * batch for name in racers if name.startswith("fit")}
+        racers["fit"] = make_fit(batch, width, device)
+        items = dict.fromkeys(racers, batch) | {"fit": 2 * batch}
         for name in racers:  # what was kept is gone when the others have had their turn
-            if name in ("kept memory", "products", "compiled", "fit, tuned"): racers[name] = (racers[name],) * 2
+            if name in ("kept memory", "products", "compiled"): racers[name] = (racers[name],) * 2
         out[str(batch)] = race(racers, items, repeats, device)
     keep_memory(False)
     return dict(base="plain", unit="images/s", by="batch", width=width, races=out)

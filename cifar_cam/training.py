@@ -11,7 +11,7 @@ __all__ = ['LOCK', 'BEGUN', 'History', 'read_history', 'choose_device', 'choose_
 
 # %% ../nbs/04_training.ipynb #6c038c70
 import csv, hashlib, io, json, math, os, re, threading, time, warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from torch import nn
 
 from . import resnet
 from .core import InputError, atomic_path, write_json, write_text
+from .products import products
 
 # %% ../nbs/04_training.ipynb #13563698
 @dataclass
@@ -91,9 +92,10 @@ def prepared(model:nn.Module, optimizer, loader,
     AcceleratorState._reset_state(True)  # forget what an earlier run in this process chose
     model.to(memory_format=torch.channels_last)
     sharing = DataLoaderConfiguration(split_batches=True)  # several processes share a batch
+    on_cpu, amx = device.type == "cpu", "amx_bf16" in _cpu_flags()
     try:
-        accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=device.type == "cpu", dataloader_config=sharing)
-        yield accelerator, *accelerator.prepare(model, optimizer, loader)
+        accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing)
+        with products(model) if on_cpu and amx else nullcontext(): yield accelerator, *accelerator.prepare(model, optimizer, loader)
     finally:
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"): model.__dict__.pop(name, None)
 
@@ -108,7 +110,8 @@ def orthogonalize(g:torch.Tensor,  # float [R,C]
     x = x / (x.norm() + 1e-7)  # no singular value above 1
     for _ in range(steps):
         a = x @ x.T
-        x = 3.4445 * x + (2.0315 * a @ a - 4.7750 * a) @ x
+        b = torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315)  # 2.0315 a a - 4.7750 a, in one call
+        x = torch.addmm(x, b, x, beta=3.4445)
     return (x.T if g.shape[0] > g.shape[1] else x).to(g.dtype)
 
 # %% ../nbs/04_training.ipynb #aaeb1765
