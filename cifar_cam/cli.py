@@ -349,10 +349,10 @@ def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
 def _load(weights:Path|None, toy:bool=False):
     "A trained model, the facts about its images, and its name in words."
     from cifar_cam.core import InputError
-    from cifar_cam.recipes import WEIGHTS
+    from cifar_cam.recipes import SHIPPED, WEIGHTS
     from cifar_cam.report import printable
     from cifar_cam.training import load_weights
-    path = weights or WEIGHTS/f"{'toy' if toy else 'short'}.safetensors"
+    path = weights or WEIGHTS/f"{'toy' if toy else SHIPPED}.safetensors"
     path = path/"weights.safetensors" if path.is_dir() else path
     try:
         model, meta = load_weights(path)
