@@ -91,6 +91,16 @@ def _logits(model, x) -> torch.Tensor:
         raise InputError(f"the model must return logits, a tensor [{len(x)},C], got {_describe(out)}")
     return out.float().cpu()
 
+# %% ../nbs/07_misclassified.ipynb #e76cb9fd
+def _check_question(model, images, batch_size):
+    "The pixels of `images`, once it is certain that they can be shown to the model."
+    pixels = images.images if isinstance(images, ImageSet) else images
+    if not isinstance(batch_size, int) or batch_size < 1: raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+    if not isinstance(pixels, np.ndarray): raise InputError(f"images must be an ImageSet or a uint8 array, got {_describe(images)}")
+    if not isinstance(model, nn.Module): raise InputError(f"model must be a torch module, got {_describe(model)}")
+    if len(pixels) == 0: raise InputError("there are no images to judge: give at least one")
+    return pixels
+
 # %% ../nbs/07_misclassified.ipynb #7bf1b66e
 @torch.no_grad()
 def predict(model:nn.Module,  # left as it was: weights, statistics and the mode of every submodule
@@ -99,19 +109,14 @@ def predict(model:nn.Module,  # left as it was: weights, statistics and the mode
             batch_size:int=256,  # images at a time; changes speed and memory, not the answers
             ) -> Predictions:  # one row per image, in the order of `images`
     "Show every image to the model once, in order, in eval mode and float32, on the model's own device."
-    known = isinstance(images, ImageSet)
-    pixels = images.images if known else images
-    if not isinstance(batch_size, int) or batch_size < 1: raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}")
-    if not isinstance(pixels, np.ndarray): raise InputError(f"images must be an ImageSet or a uint8 array, got {_describe(images)}")
-    if not isinstance(model, nn.Module): raise InputError(f"model must be a torch module, got {_describe(model)}")
-    if len(pixels) == 0: raise InputError("there are no images to judge: give at least one")
+    pixels = _check_question(model, images, batch_size)
     like = next(model.parameters(), torch.empty(0))
     with eval_mode(model), torch.autocast(like.device.type, enabled=False):
         logits = [_logits(model, normalize(pixels[i:i+batch_size], mean, std).to(like, memory_format=torch.channels_last))
                   for i in range(0, len(pixels), batch_size)]
     logits = torch.cat(logits).numpy()
+    if isinstance(images, ImageSet): return Predictions(logits, images.labels, images.classes, images.name)
     names = tuple(map(str, range(logits.shape[1])))
-    if known: return Predictions(logits, images.labels, images.classes, images.name)
     return Predictions(logits, None, CIFAR10_CLASSES if len(names) == 10 else names)
 
 # %% ../nbs/07_misclassified.ipynb #231246a8
