@@ -135,7 +135,8 @@ def add_mirrored(predictions:Predictions,  # made by `predict` with this model o
     "Flip test-time augmentation: average each image's logits with those of its mirror image."
     _check_same(images, predictions)
     mirrored = predict(model, np.ascontiguousarray(images.images[:, :, ::-1]), mean, std)
-    return Predictions((predictions.logits + mirrored.logits) / 2, predictions.labels, predictions.classes, f"{predictions.name}, with mirror images")
+    logits = (predictions.logits + mirrored.logits) / 2
+    return Predictions(logits, predictions.labels, predictions.classes, f"{predictions.name}, with mirror images")
 
 # %% ../nbs/07_misclassified.ipynb #81ed0762
 def _sentence(text):
