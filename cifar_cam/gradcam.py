@@ -192,6 +192,7 @@ def _draw_blend(ax, image, heat):
     ax.imshow(overlay(image, heat))
     if heat.max() == 0: ax.text(.5, .5, "all zero", color="w", ha="center", transform=ax.transAxes)
 
+# %% ../nbs/08_gradcam.ipynb #4fbfd8ba
 def _positions(index, n):
     "`index` as an int array of positions in 0..n-1."
     index = np.atleast_1d(np.asarray(index))
@@ -205,14 +206,7 @@ def _choose(images, predictions, index, mean, std):
     index = _positions(index, len(images))
     return index, normalize(images.images[index], mean, std)
 
-# %% ../nbs/08_gradcam.ipynb #f43fcfe8
-def _draw_class(axs, image, heat, name, p, which):
-    "Map and blend of one class on two axes."
-    shown = axs[0].imshow(heat, vmin=0, vmax=1)
-    _draw_blend(axs[1], image, heat)
-    _title(axs, [f"{which}:\n{name}", f"p {p:.2f}"])
-    return shown
-
+# %% ../nbs/08_gradcam.ipynb #a17d07d5
 def _grid(n, each, ncols, size):
     "Figure for `n` entries of `each` pictures, `ncols` entries to a line, and its axes, one row per entry."
     import matplotlib.pyplot as plt
@@ -222,6 +216,15 @@ def _grid(n, each, ncols, size):
     axs = axs.reshape(nrows * ncols, each)
     for ax in axs[n:].flat: ax.set_axis_off()
     return fig, axs
+
+# %% ../nbs/08_gradcam.ipynb #f43fcfe8
+def _draw_class(rows, images, predictions, index, classes, heats, which):
+    "Map and blend of one class for each of the images `index`, on the first two axes of its row."
+    for axs, k, heat in zip(rows, index, heats):
+        shown = axs[0].imshow(heat, vmin=0, vmax=1)
+        _draw_blend(axs[1], images.images[k], heat)
+        _title(axs, [f"{which}:\n{images.classes[classes[k]]}", f"p {predictions.probabilities[k, classes[k]]:.2f}"])
+    return shown
 
 # %% ../nbs/08_gradcam.ipynb #818f212f
 def show_gradcam(
@@ -238,9 +241,8 @@ def show_gradcam(
     index, x = _choose(images, predictions, index, mean, std)
     fig, axs = _grid(len(index), 5, ncols, size)
     for which, classes, col in (("predicted", predictions.predicted, 1), ("true", images.labels, 3)):
-        for row, k, heat in zip(axs, index, grad_cam(model, x, layer, classes[index]).numpy()):
-            p = predictions.probabilities[k, classes[k]]
-            shown = _draw_class(row[col:], images.images[k], heat, images.classes[classes[k]], p, which)
+        heats = grad_cam(model, x, layer, classes[index]).numpy()
+        shown = _draw_class(axs[:, col:], images, predictions, index, classes, heats, which)
     for row, k in zip(axs, index): row[0].imshow(images.images[k]); _title(row, [f"image {k}"])
     fig.colorbar(shown, ax=axs, fraction=.03, pad=.02, shrink=min(1, 3*ncols/len(index)), label="share of the map's maximum")
     fig.suptitle(f"{images.name}: Grad-CAM at {find_layer(model, layer)[0]}", fontsize=9)
@@ -316,6 +318,13 @@ def _ask_library(model, module, x, targets, kind, aug_smooth, eigen_smooth):
         copied.remove()
         explain.activations_and_grads.release()
 
+# %% ../nbs/08_gradcam.ipynb #131da35e
+def _ask_for(model, xb, layers, target):
+    "The class to explain for each image, int64 [N], and the layers' outputs, from one pass in full precision."
+    if xb.dtype not in (torch.float32, torch.float64): raise InputError(f"cam needs a float32 network, got {xb.dtype}; use model.float()")
+    full = torch.autocast(xb.device.type, enabled=False)  # also where the caller has switched it on
+    with full, torch.no_grad(), eval_mode(model), _cut(layers) as acts: return _as_target(target, _logits(model, xb, layers, acts)), acts
+
 # %% ../nbs/08_gradcam.ipynb #e9f5d22f
 def cam(
     model:nn.Module,  # any float32 network that gives logits [N,classes]; it is left as it was
@@ -332,11 +341,8 @@ def cam(
     layers = [find_layer(model, layer)]
     with torch.inference_mode(False):
         xb = _check_x(model, x)
-        if xb.dtype not in (torch.float32, torch.float64):
-            raise InputError(f"cam needs a float32 network, got {xb.dtype}; use model.float()")
-        full = torch.autocast(xb.device.type, enabled=False)  # also where the caller has switched it on
-        with full, torch.no_grad(), eval_mode(model), _cut(layers) as acts: targets = _as_target(target, _logits(model, xb, layers, acts))
-        with full, _fence(model):
+        targets, acts = _ask_for(model, xb, layers, target)
+        with torch.autocast(xb.device.type, enabled=False), _fence(model):
             maps = _ask_library(model, layers[0][1], xb.clone(), targets, METHODS[method][0], aug_smooth, eigen_smooth)
     _warn_if_coarse(layers, acts)
     return torch.from_numpy(maps).float().to(x.device)
