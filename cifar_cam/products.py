@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from .core import InputError
+
 # %% ../nbs/A3_products.ipynb #b6149bb9
 def im2col(x:torch.Tensor,  # [N,C,H,W], best with channels last in memory
            kernel:int,  # side of the window, odd
            stride:int=1,
            ) -> torch.Tensor:  # [N*h*w, kernel*kernel*C]
     "The window of each output pixel as a row, its channels side by side; the border is padded with zeros (Chellapilla et al. 2006)."
+    if x.ndim != 4 or kernel % 2 == 0: raise InputError(f"expected images [N,C,H,W] and an odd kernel, got {list(x.shape)} and {kernel}")
     x = x.permute(0, 2, 3, 1)
     if kernel > 1: x = F.pad(x, (0, 0, *[kernel // 2] * 4))
     (n, h, w, c), (sn, sh, sw, sc) = x.shape, x.stride()
@@ -80,7 +83,8 @@ def _forward(largest:int):
     "The forward pass of a convolution that takes the product where it pays."
     def forward(conv, x):
         half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        if not half or x.device.type != "cpu" or x.ndim != 4 or x.shape[3] > largest * conv.stride[0]: return nn.Conv2d.forward(conv, x)
+        small = x.ndim == 4 and max(x.shape[2:]) <= largest * conv.stride[0]
+        if not (half and small and x.device.type == "cpu"): return nn.Conv2d.forward(conv, x)
         return Product.apply(x.bfloat16(), conv.weight.bfloat16(), conv.stride[0])
     return forward
 
@@ -93,7 +97,7 @@ def take_products(model:nn.Module, largest:int=4) -> list:
 
 @contextmanager
 def products(model:nn.Module,  # changed while open
-             largest:int=4):  # width of the result, in pixels, up to which a product is taken
+             largest:int=4):  # longer side of the result, in pixels, up to which a product is taken
     "While open, convolutions with small maps are computed as matrix products, in bf16 on a CPU."
     convs = take_products(model, largest)
     try: yield model
