@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'BASE', 'WEIGHTS', 'SHIPPED', 'Recipe', 'save_recipe', 'recipe_from_dict',
-           'load_recipe', 'Run', 'device_name', 'make_record', 'run_recipe', 'train', 'get_recipe', 'read_records',
+           'load_recipe', 'device_name', 'run_recipe', 'make_record', 'Run', 'get_recipe', 'train', 'read_records',
            'shipped_record', 'read_reported', 'standard_error', 'seed_spread', 'results_table', 'ablations',
            'read_study', 'ablate', 'compare_trials', 'ablation_table', 'plot_ablation', 'load_pretrained', 'model_for',
            'model_card', 'ship']
@@ -30,6 +30,23 @@ from .schedules import make_scheduler
 from .training import (History, TrainingError, choose_device, choose_precision, first_process, fit, hold, holds, load_weights, make_average,
                                 make_optimizer, save_weights)
 
+# %% ../nbs/10_recipes.ipynb #546bf539
+def _plain(value):
+    "Tuples for lists, all the way down: what JSON forgets."
+    if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+def _as_json(value): return json.loads(json.dumps(value))  # as it will be when it is read from a file
+
+# %% ../nbs/10_recipes.ipynb #d522bdff
+_TYPES = {"str": str, "str|None": (str, type(None)), "int": int, "float": (int, float), "bool": bool, "tuple": tuple, "dict": dict}
+
+def _check_type(name, value, kind):
+    "Refuse a setting of the wrong type, by name."
+    kind = kind.__name__ if isinstance(kind, type) else str(kind).replace(" ", "")
+    wrong_bool = isinstance(value, bool) and kind != "bool"
+    if wrong_bool or not isinstance(value, _TYPES[kind]): raise InputError(f"{name} must be of type {kind}, got {value!r}")
+
 # %% ../nbs/10_recipes.ipynb #1bd52ba9
 @dataclass(frozen=True)
 class _Network:
@@ -41,6 +58,7 @@ class _Network:
     width: int = 64  # channels of the first stage
     dropout: float = 0.  # before the linear layer
 
+# %% ../nbs/10_recipes.ipynb #d0307da5
 @dataclass(frozen=True)
 class _Shown(_Network):
     "What the network is shown."
@@ -88,24 +106,8 @@ class Recipe(_Steps):
         "A new, untrained model."
         return resnet.build(self.arch, num_classes=10, norm=self.norm, dropout=self.dropout, width=self.width)
 
-Recipe.__delwrap__, _Steps.__delwrap__, _Shown.__delwrap__ = _Steps, _Shown, _Network  # where the reference page finds the words for inherited settings
-
-# %% ../nbs/10_recipes.ipynb #546bf539
-def _plain(value):
-    "Tuples for lists, all the way down: what JSON forgets."
-    if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
-    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
-
-def _as_json(value): return json.loads(json.dumps(value))  # as it will be when it is read from a file
-
-# %% ../nbs/10_recipes.ipynb #d522bdff
-_TYPES = {"str": str, "str|None": (str, type(None)), "int": int, "float": (int, float), "bool": bool, "tuple": tuple, "dict": dict}
-
-def _check_type(name, value, kind):
-    "Refuse a setting of the wrong type, by name."
-    kind = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind).replace(" ", ""))
-    wrong_bool = isinstance(value, bool) and kind != "bool"
-    if wrong_bool or not isinstance(value, _TYPES[kind]): raise InputError(f"{name} must be of type {kind}, got {value!r}")
+# %% ../nbs/10_recipes.ipynb #c6a56463
+Recipe.__delwrap__, _Steps.__delwrap__, _Shown.__delwrap__ = _Steps, _Shown, _Network
 
 # %% ../nbs/10_recipes.ipynb #422756a7
 def _check_recipe(r):
@@ -131,6 +133,7 @@ def recipe_from_dict(settings:dict) -> Recipe:
     if "name" not in settings: raise InputError("a recipe needs a name")
     return Recipe(**settings)
 
+# %% ../nbs/10_recipes.ipynb #884023db
 def load_recipe(path) -> Recipe:
     "Read a recipe written by `save_recipe`."
     if not Path(path).is_file(): raise InputError(f"there is no recipe file at {path}")
@@ -144,15 +147,16 @@ _sgd = Recipe("sgd", "Crop, flip, one hole; SGD, OneCycle with a high peak and a
     policy=POLICIES["book"], batch_size=128, lr=.15, nesterov=True, weight_decay=5e-4, decay_all=False, smoothing=.1,
     scheduler="onecycle", scheduler_options=dict(pct_start=.2, anneal_strategy="linear", cycle_momentum=False, final_div_factor=1e4))
 
+# %% ../nbs/10_recipes.ipynb #dd0b56f1
 def _crop_and_hole(size:int) -> tuple:
     "The book's transforms with a smaller hole, and without a flip: the loader mirrors each image in every second epoch."
     hole = step("Cutout", num_holes=1, height=size, width=size, fill=MEAN_255, p=1.)
     return (*POLICIES["book"][:2], hole, POLICIES["book"][-1])
 
+# %% ../nbs/10_recipes.ipynb #1c2baa5a
 _book = replace(_sgd, name="book", note="This book: crop, hole, every image mirrored in every second epoch; Muon, and an average of the weights.",
     policy=_crop_and_hole(12), flip="alternate", batch_size=256, average=.99,
     optimizer="muon", lr=.03, other_lr=1.5, momentum=.95, nesterov=False, weight_decay=.06)
-
 
 # %% ../nbs/10_recipes.ipynb #61722340
 _course = [
@@ -173,7 +177,7 @@ _course += [
     Recipe("eva6-a8-plateau", "Course EVA6, assignment 8: Adam, every norm a LayerNorm, 40 epochs.",
         policy=POLICIES["eva6-a8-plateau"], norm="layer", optimizer="adam", lr=1e-3, weight_decay=1e-4, epochs=40, seed=1,
         scheduler="plateau", scheduler_options=dict(mode="max", factor=.2, patience=3)),
-    Recipe("era1-s11", "Course ERA1, session 11. PadIfNeeded kept its old default width of 1024, so most crops are mirrored strips.",
+    Recipe("era1-s11", "Course ERA1, session 11. PadIfNeeded kept its default width of 1024, so most crops are mirrored strips.",
         policy=POLICIES["era1-s11"], batch_size=512, lr=.02, momentum=.85, scheduler="onecycle",
         scheduler_options=dict(max_lr=.02, pct_start=.2, anneal_strategy="linear", base_momentum=.85, max_momentum=.95)),
     Recipe("pytorch-cifar", "The public pytorch-cifar baseline, 200 epochs; its std is the mean of per-image stds. The published 93.02 % was reached with another schedule.",
@@ -194,60 +198,9 @@ RECIPES = {r.name: r for r in [_book, *_course,
     replace(_sgd, name="toy", epochs=6, lr=.1, batch_size=64, width=16, note="A quarter of the width and six epochs, for the toy set: enough mistakes are left to look at."),
 ]}
 
-# %% ../nbs/10_recipes.ipynb #06ebeb41
-@dataclass
-class Run:
-    "What a training run leaves: the model, its history, its predictions on the test images, and the record of it all."
-    model: torch.nn.Module  # trained, in eval mode, on the CPU
-    history: History
-    recipe: Recipe
-    record: dict  # settings, results, device, versions, times: what `run.json` holds
-    predictions: Predictions  # on the test images, in their order
-    test: ImageSet  # the test images
-
-# %% ../nbs/10_recipes.ipynb #a0a9d610
-VERSIONS = ("torch", "torchvision", "albumentations", "accelerate", "numpy")
-
-def device_name(device:torch.device) -> str:
-    "The hardware in words: the GPU's name, or the processor and its number of threads."
-    if device.type == "cuda": return torch.cuda.get_device_name(device)
-    try: model = next(l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name"))
-    except (OSError, StopIteration): model = device.type
-    return f"{model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-
-def _versions() -> dict:
-    import platform
-    from cifar_cam import __version__
-    return {"python": platform.python_version(), "cifar_cam": __version__, **{name: version(name) for name in VERSIONS}}
-
-# %% ../nbs/10_recipes.ipynb #97339e69
-def make_record(recipe:Recipe, history:History, predictions:Predictions,
-                variants:dict|None=None,  # name -> Predictions of the same images, obtained in another way
-                **facts) -> dict:
-    "The record of a run: what went in, what came out, on what and when."
-    return dict(recipe=asdict(recipe), data=history.data, **facts, epochs=len(history),
-                test=dict(name=predictions.name, images=len(predictions.labels), accuracy=predictions.accuracy, loss=predictions.loss,
-                          class_accuracy=dict(zip(predictions.classes, map(float, predictions.class_accuracy())))),
-                variants={name: dict(accuracy=v.accuracy, loss=v.loss) for name, v in (variants or {}).items()},
-                train_seconds=sum(history["seconds"]), images_per_second=facts["train_images"] / median(history["seconds"]),
-                date=date.today().isoformat(), versions=_versions(), history=history.rows)
-
-# %% ../nbs/10_recipes.ipynb #f5525bc5
-def _tensorboard(out):
-    "A callback that writes each epoch's numbers for TensorBoard; the file is made with the first epoch."
-    def write(history):
-        from torch.utils.tensorboard import SummaryWriter
-        if not writer: writer.append(SummaryWriter(str(Path(out)/"tensorboard")))
-        row = history.rows[-1]
-        for key in row.keys() - {"epoch"}:
-            if row[key] is not None: writer[0].add_scalar(key, row[key], row["epoch"])
-        writer[0].flush()
-    writer = []
-    return write
-
 # %% ../nbs/10_recipes.ipynb #caa8d60d
 def _prepare(data, limit:int|None, n_valid:int|None, seed:int):
-    "Training, evaluation and test images; `n_valid=0` evaluates on the test images after every epoch, as the courses did."
+    "Training, evaluation and test images, and what to call the second; with `n_valid=0` they are the test images."
     sets = load_data(data) if isinstance(data, str) else data
     if not (isinstance(sets, (tuple, list)) and len(sets) == 2 and all(isinstance(s, ImageSet) for s in sets)):
         raise InputError(f"data must be auto, cifar10, toy, or a pair of ImageSets (train, test), got {_describe(data)}")
@@ -285,6 +238,43 @@ def _holding(folder, who:str="train"):
     "`hold` the folder, unless there is none, or the caller, or another process of this run, holds it already."
     return nullcontext() if folder is None or holds(folder) else hold(folder, who)
 
+# %% ../nbs/10_recipes.ipynb #f5525bc5
+def _tensorboard(out):
+    "A callback that writes each epoch's numbers for TensorBoard; the file is made with the first epoch."
+    def write(history):
+        from torch.utils.tensorboard import SummaryWriter
+        if not writer: writer.append(SummaryWriter(str(Path(out)/"tensorboard")))
+        row = history.rows[-1]
+        for key in row.keys() - {"epoch"}:
+            if row[key] is not None: writer[0].add_scalar(key, row[key], row["epoch"])
+        writer[0].flush()
+    writer = []
+    return write
+
+# %% ../nbs/10_recipes.ipynb #a0a9d610
+VERSIONS = ("torch", "torchvision", "albumentations", "accelerate", "numpy")
+
+def device_name(device:torch.device) -> str:
+    "The hardware in words: the GPU's name, or the processor and its number of threads."
+    if device.type == "cuda": return torch.cuda.get_device_name(device)
+    try: model = next(l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name"))
+    except (OSError, StopIteration): model = device.type
+    return f"{model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+
+def _versions() -> dict:
+    import platform
+    from cifar_cam import __version__
+    return {"python": platform.python_version(), "cifar_cam": __version__, **{name: version(name) for name in VERSIONS}}
+
+# %% ../nbs/10_recipes.ipynb #39021988
+def _fit(recipe, model, loader, valid_loader, average, history, facts, **options):
+    "Optimizer and schedule of the recipe, then `fit`. A resumed run must agree on all settings."
+    optimizer = recipe.make_optimizer(model)
+    schedule = make_scheduler(optimizer, recipe.scheduler, recipe.epochs, len(loader), **recipe.scheduler_options)
+    settings = _as_json(dict(asdict(recipe), **facts, data=history.data))
+    fit(model, loader, valid_loader, recipe.epochs, optimizer, *schedule, average=average, smoothing=recipe.smoothing, l1=recipe.l1, l2=recipe.l2,
+        precision=facts["precision"], settings=settings, history=history, **options)
+
 # %% ../nbs/10_recipes.ipynb #e8ba9349
 def run_recipe(recipe:Recipe, images:ImageSet,
                watched:ImageSet,  # measured after every epoch
@@ -306,43 +296,7 @@ def run_recipe(recipe:Recipe, images:ImageSet,
     _fit(recipe, model, loader, valid_loader, average, history, facts, device=str(device), **options)
     return model, average, history, facts
 
-# %% ../nbs/10_recipes.ipynb #39021988
-def _fit(recipe, model, loader, valid_loader, average, history, facts, **options):
-    "Optimizer and schedule of the recipe, then `fit`. A resumed run must agree on all settings."
-    optimizer = recipe.make_optimizer(model)
-    schedule = make_scheduler(optimizer, recipe.scheduler, recipe.epochs, len(loader), **recipe.scheduler_options)
-    settings = _as_json(dict(asdict(recipe), **facts, data=history.data))
-    fit(model, loader, valid_loader, recipe.epochs, optimizer, *schedule, average=average, smoothing=recipe.smoothing, l1=recipe.l1, l2=recipe.l2,
-        precision=facts["precision"], settings=settings, history=history, **options)
-
-# %% ../nbs/10_recipes.ipynb #2eea3f2e
-def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
-          data="auto",  # "auto", "cifar10", "toy" (see `load_data`), or a pair of ImageSets (train, test)
-          *, out=None,  # folder for checkpoint, history, record and weights; None: nothing is written
-          resume:bool=False,  # go on from the checkpoint in `out`?
-          device:str="auto", precision:str="auto",  # see `choose_device`, `choose_precision`
-          workers:int=0,  # processes that prepare batches
-          tensorboard:bool=False,  # also log for TensorBoard, in `out`/tensorboard?
-          progress:bool=True,  # show a bar and a line per epoch?
-          limit:int|None=None,  # train on this many images, a stratified choice
-          n_valid:int|None=None,  # validation images; None: a tenth; 0: measure on the test images after every epoch
-          watch:bool=True,  # measure after every epoch? False with n_valid=0: the test images are looked at once, at the end
-          ) -> Run:
-    "Run a recipe: data, model, training, and one look at the test images at the end."
-    recipe = get_recipe(recipe)
-    saving = _saving(out, resume, tensorboard)
-    with _holding(out):
-        images, watched, test, eval_name = _prepare(data, limit, n_valid, recipe.seed)
-        trained = run_recipe(recipe, images, watched, eval_name, watch, workers, device=device, precision=precision, progress=progress, **saving)
-        return _finish(*trained, recipe, test, out)
-
-# %% ../nbs/10_recipes.ipynb #3326601e
-def _by_one(make):
-    "What `make()` gives, found by the first process alone and handed to the others."
-    from accelerate import PartialState
-    from accelerate.utils import broadcast_object_list
-    return broadcast_object_list([make() if PartialState().is_main_process else None])[0]
-
+# %% ../nbs/10_recipes.ipynb #dc282eaa
 def _looks(last, average, recipe, test) -> tuple:
     "Predictions of the result, and those obtained in other ways: mirrored, and with the last weights instead of the average."
     def look(model): return predict(model, test, recipe.mean, recipe.std)
@@ -354,6 +308,36 @@ def _looks(last, average, recipe, test) -> tuple:
         variants["last weights"] = look(last)
         variants["last weights, with mirror images"] = mirror(variants["last weights"], last)
     return predictions, variants
+
+# %% ../nbs/10_recipes.ipynb #3326601e
+def _by_one(make):
+    "What `make()` gives, found by the first process alone and handed to the others."
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+    return broadcast_object_list([make() if PartialState().is_main_process else None])[0]
+
+# %% ../nbs/10_recipes.ipynb #97339e69
+def make_record(recipe:Recipe, history:History, predictions:Predictions,
+                variants:dict|None=None,  # name -> Predictions of the same images, obtained in another way
+                **facts) -> dict:
+    "The record of a run: what went in, what came out, on what and when."
+    return dict(recipe=asdict(recipe), data=history.data, **facts, epochs=len(history),
+                test=dict(name=predictions.name, images=len(predictions.labels), accuracy=predictions.accuracy, loss=predictions.loss,
+                          class_accuracy=dict(zip(predictions.classes, map(float, predictions.class_accuracy())))),
+                variants={name: dict(accuracy=v.accuracy, loss=v.loss) for name, v in (variants or {}).items()},
+                train_seconds=sum(history["seconds"]), images_per_second=facts["train_images"] / median(history["seconds"]),
+                date=date.today().isoformat(), versions=_versions(), history=history.rows)
+
+# %% ../nbs/10_recipes.ipynb #06ebeb41
+@dataclass
+class Run:
+    "What a training run leaves: the model, its history, its predictions on the test images, and the record of it all."
+    model: torch.nn.Module  # trained, in eval mode, on the CPU
+    history: History
+    recipe: Recipe
+    record: dict  # settings, results, device, versions, times: what `run.json` holds
+    predictions: Predictions  # on the test images, in their order
+    test: ImageSet  # the test images
 
 # %% ../nbs/10_recipes.ipynb #b5e83c70
 def _finish(last, average, history, facts, recipe, test, out) -> Run:
@@ -375,6 +359,27 @@ def get_recipe(recipe:Recipe|str) -> Recipe:
     if isinstance(recipe, Recipe): return recipe
     if not isinstance(recipe, str) or recipe not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
     return RECIPES[recipe]
+
+# %% ../nbs/10_recipes.ipynb #2eea3f2e
+def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
+          data="auto",  # "auto", "cifar10", "toy" (see `load_data`), or a pair of ImageSets (train, test)
+          *, out=None,  # folder for checkpoint, history, record and weights; None: nothing is written
+          resume:bool=False,  # go on from the checkpoint in `out`?
+          device:str="auto", precision:str="auto",  # see `choose_device`, `choose_precision`
+          workers:int=0,  # processes that prepare batches
+          tensorboard:bool=False,  # also log for TensorBoard, in `out`/tensorboard?
+          progress:bool=True,  # show a bar and a line per epoch?
+          limit:int|None=None,  # train on this many images, a stratified choice
+          n_valid:int|None=None,  # validation images; None: a tenth; 0: measure on the test images after every epoch
+          watch:bool=True,  # measure after every epoch? False with n_valid=0: the test images are looked at once, at the end
+          ) -> Run:
+    "Run a recipe: data, model, training, and one look at the test images at the end."
+    recipe = get_recipe(recipe)
+    saving = _saving(out, resume, tensorboard)
+    with _holding(out):
+        images, watched, test, eval_name = _prepare(data, limit, n_valid, recipe.seed)
+        trained = run_recipe(recipe, images, watched, eval_name, watch, workers, device=device, precision=precision, progress=progress, **saving)
+        return _finish(*trained, recipe, test, out)
 
 # %% ../nbs/10_recipes.ipynb #530da1e6
 RUNS = Path(resnet.__file__).parent.parent/"runs"  # in a checkout of the project; an installed package has none
@@ -473,11 +478,11 @@ def _study(path:Path, base:Recipe, images:ImageSet, valid:ImageSet) -> dict:
     "The trials so far in the file at `path`, or none; refused if they were made under other conditions."
     study = _as_json(dict(base=asdict(base), data=images.name, train_images=len(images), valid_images=len(valid), epochs=base.epochs))
     if not path.is_file(): return dict(study, trials=[])
-    try: old = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError): raise InputError(f"{path} holds no trials: name another file") from None
+    try: old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError: old = None
+    if not isinstance(old, dict) or "trials" not in old: raise InputError(f"{path} holds no trials: name another file")
     differ = [k for k in study if old.get(k) != study[k]]
-    if differ or "trials" not in old:
-        raise InputError(f"the trials in {path} were made with another {', '.join(differ) or 'program'}: name another file, or delete this one")
+    if differ: raise InputError(f"the trials in {path} were made with another {', '.join(differ)}: name another file, or delete this one")
     return old
 
 def _is_done(study:dict, name:str, seed:int, change:dict) -> bool:
@@ -485,6 +490,12 @@ def _is_done(study:dict, name:str, seed:int, change:dict) -> bool:
     found = [t for t in study["trials"] if (t["name"], t["seed"]) == (name, seed)]
     if found and _plain(found[0]["changes"]) != _plain(change): raise InputError(f"the trial {name!r} in the file made another change: choose another name")
     return bool(found)
+
+# %% ../nbs/10_recipes.ipynb #7305712d
+def _planned(base:Recipe, changes:dict, seeds) -> list:  # of (name, seed, change, recipe)
+    "The trials in their order: what changes nothing first, seed after seed."
+    return [(name, seed, change, recipe_from_dict({**asdict(base), **change, "seed": seed}))
+            for seed in seeds for name, change in ({BASE: {}} | changes).items()]
 
 # %% ../nbs/10_recipes.ipynb #e051cc55
 def ablate(base:Recipe|str,  # a recipe or the name of one in `RECIPES`
@@ -497,8 +508,7 @@ def ablate(base:Recipe|str,  # a recipe or the name of one in `RECIPES`
            ) -> dict:
     "Train `base` and each of its variants briefly, under the same conditions, and record their validation accuracy."
     base, out = replace(get_recipe(base), epochs=epochs), Path(out)
-    changes = {BASE: {}} | (ablations(base) if changes is None else changes)
-    trials = [(name, seed, change, recipe_from_dict({**asdict(base), **change, "seed": seed})) for seed in seeds for name, change in changes.items()]
+    trials = _planned(base, ablations(base) if changes is None else changes, seeds)
     images, valid, *_ = _prepare(data, n_train + n_valid, n_valid, 0)
     with _holding(out.parent, "ablation"):
         study = _study(out, base, images, valid)
