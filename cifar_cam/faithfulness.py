@@ -127,6 +127,13 @@ def pixel_order(maps:torch.Tensor, seed:int=0)->torch.Tensor:  # float [N,H,W] -
     lot = torch.rand(flat.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
     return lot.gather(1, flat.gather(1, lot).argsort(dim=1, descending=True, stable=True))
 
+# %% ../nbs/09_faithfulness.ipynb #5eb4b05a
+def _check_maps(x, maps):
+    "Refuse maps that do not fit the images."
+    if not (isinstance(maps, torch.Tensor) and maps.ndim == 3 and maps.shape == (len(x), *x.shape[2:]) and torch.isfinite(maps).all()):
+        raise InputError(f"maps must be a tensor of shape {[len(x), *x.shape[2:]]} without NaN, one map per image, got {_describe(maps)}")
+
+# %% ../nbs/09_faithfulness.ipynb #789baf0a
 def perturb(
     x:torch.Tensor,  # normalised images, float [N,3,H,W]
     maps:torch.Tensor,  # float [N,H,W]
@@ -144,11 +151,6 @@ def perturb(
     return torch.where(chosen, 0., x) if mode == "deletion" else torch.where(chosen, x, gaussian_blur(x, 9, 3.))
 
 # %% ../nbs/09_faithfulness.ipynb #505dac47
-def _check_maps(x, maps):
-    "Refuse maps that do not fit the images."
-    if not (isinstance(maps, torch.Tensor) and maps.ndim == 3 and maps.shape == (len(x), *x.shape[2:]) and torch.isfinite(maps).all()):
-        raise InputError(f"maps must be a tensor of shape {[len(x), *x.shape[2:]]} without NaN, one map per image, got {_describe(maps)}")
-
 def _probability(model, x, target):
     "Probability of the target class, float [N]."
     with torch.no_grad(), eval_mode(model): logits = torch.cat([model(part) for part in x.split(256)])
@@ -166,6 +168,7 @@ def curve(
     "Probability of the class while the most relevant pixels go (or come)."
     return torch.stack([_probability(model, perturb(x, maps, i / steps, mode, seed), target) for i in range(steps + 1)], 1)
 
+# %% ../nbs/09_faithfulness.ipynb #fe56b23f
 def area(curves:torch.Tensor)->torch.Tensor:  # [N,steps+1] -> [N]
     "Area under each curve, with the share of pixels running from 0 to 1."
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
@@ -257,34 +260,52 @@ def summarise(
 
 def _rounded(pair): return [round(v, 5) for v in pair]
 
-# %% ../nbs/09_faithfulness.ipynb #de7577b2
+# %% ../nbs/09_faithfulness.ipynb #bd5f4c43
+def _first(images, model, n):
+    "The first `n` images normalised, the class that the model predicts for each, and their masks, if they have any."
+    x, masks = normalize(images.images[:n]), None if images.masks is None else images.masks[:n]
+    with torch.no_grad(), eval_mode(model): target = torch.cat([model(part).argmax(1) for part in x.split(256)])
+    return x, target, masks
+
+# %% ../nbs/09_faithfulness.ipynb #bf553691
 def _all_scores(method, model, x, target, masks, layer, batch=50):
     parts = [scores_of(method, model, x[i:i+batch], target[i:i+batch], None if masks is None else masks[i:i+batch], layer, seed=i)
              for i in range(0, len(x), batch)]
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
+# %% ../nbs/09_faithfulness.ipynb #499bd436
 SLOW = ("scorecam", "ablationcam")  # one forward pass per map and image
-
-def _row(values, baselines, all_of_them):
-    "A summary that says its number of images where it has fewer than the record."
-    n = len(values["road"])
-    row = summarise(values, {b: {k: v[:n] for k, v in found.items()} for b, found in baselines.items()})
-    return row if n == all_of_them else dict(images=n, **row)
 
 def _fading(method, model, x, layer):
     rows = randomisation(method, model, x, layer)
     return {stage: {k: _rounded(mean_ci(r[k])) for k in ("spearman", "ssim")} for stage, r in rows.items()}
 
+def _row(method, values, model, x, layer):
+    "What the record says of one method; with its number of images where it has fewer than the record."
+    n, rivals = len(values[method]["road"]), () if method in BASELINES else BASELINES
+    row = summarise(values[method], {b: {k: v[:n] for k, v in values[b].items()} for b in rivals})
+    if n < len(x): row = dict(images=n, **row)
+    if rivals: row["randomised"] = _fading(method, model, x[:8 if method in SLOW else 32], layer)
+    return row
+
+# %% ../nbs/09_faithfulness.ipynb #a04e281e
+def _plan(rows, methods, n, n_slow):
+    "Pairs of method and number of images, baselines first; nothing where no row is missing."
+    todo = [m for m in methods if m not in rows]
+    few = all(b in rows for b in BASELINES) and set(todo) <= set(SLOW)  # then the baselines are needed for these images only
+    return [(m, n_slow if few or m in SLOW else n) for m in (*BASELINES, *todo)] if todo else []
+
+# %% ../nbs/09_faithfulness.ipynb #de7577b2
 def _note(path, result, method, progress):
     "Write what is measured so far, and say so."
     if path: write_json(path, result)
     means = {k: v[0] for k, v in result["rows"][method].items() if isinstance(v, list)}
     if progress: print(f"{result['data']}: {method}", means, flush=True)
 
-def _continued(path, facts):
-    "The rows of an earlier record of the same images, weights and layer."
+def _continued(path, **facts):
+    "A record of these facts, with the rows of an earlier one of the same images, weights and layer."
     old = json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).is_file() else {}
-    return old["rows"] if facts.items() <= old.items() else {}
+    return dict(**facts, rows=old["rows"] if facts.items() <= old.items() else {})
 
 # %% ../nbs/09_faithfulness.ipynb #5c751433
 def measure(
@@ -298,18 +319,13 @@ def measure(
     n_slow:int=100,  # how many of these images for each of `SLOW`; the row says so
 )->dict:  # what is in the file
     "All methods and baselines, summarised with 95 % intervals; randomisation on 32 images (the slow methods: 8)."
-    x, masks = normalize(images.images[:n]), None if images.masks is None else images.masks[:n]
-    with torch.no_grad(), eval_mode(model): target = torch.cat([model(part).argmax(1) for part in x.split(256)])
-    result = dict(data=images.name, weights=fingerprint(model), images=len(x), layer=str(layer))
-    rows = result["rows"] = _continued(path, result)
-    todo, values = [m for m in methods if m not in rows], {}
-    few = all(b in rows for b in BASELINES) and set(todo) <= set(SLOW)  # then the baselines are needed for these images only
-    for method in (*BASELINES, *todo) if todo else ():
-        part = slice(n_slow if few or method in SLOW else n)
-        values[method] = _all_scores(method, model, x[part], target[part], None if masks is None else masks[part], layer)
-        if method in BASELINES and method in rows: continue
-        rows[method] = _row(values[method], {b: values[b] for b in BASELINES if method not in BASELINES}, len(x))
-        if method not in BASELINES: rows[method]["randomised"] = _fading(method, model, x[:8 if method in SLOW else 32], layer)
+    x, target, masks = _first(images, model, n)
+    result = _continued(path, data=images.name, weights=fingerprint(model), images=len(x), layer=str(layer))
+    rows, values = result["rows"], {}
+    for method, k in _plan(rows, methods, n, n_slow):
+        values[method] = _all_scores(method, model, x[:k], target[:k], None if masks is None else masks[:k], layer)
+        if method in rows: continue
+        rows[method] = _row(method, values, model, x, layer)
         _note(path, result, method, progress)
     return result
 
