@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['KNOBS', 'INSTRUCTIONS', 'LADDER', 'KINDS', 'DIFFERENCES', 'STARTS', 'PARTS', 'QUICK', 'HEADLINES', 'app', 'race',
            'rate', 'speedup', 'machine', 'Setup', 'keep_memory', 'random_batch', 'make_step', 'random_images',
-           'make_fit', 'measure_training', 'measure_optimizer', 'layers', 'work', 'measure_peak', 'profile_step',
-           'kind_of', 'convolution_rows', 'measure_limit', 'fresh', 'torchvision_pipeline', 'one_thread', 'pipelines',
-           'measure_input', 'watched_loading', 'memory_now', 'memory_peak', 'measure_loop', 'worker_memory',
-           'measure_predict', 'measure_gradcam', 'epoch_cost', 'measure_growth', 'loaded', 'measure_startup',
-           'race_table', 'limit_table', 'growth_table', 'where', 'table', 'headlines', 'read_record', 'measure', 'main']
+           'make_fit', 'measure_training', 'measure_optimizer', 'layers', 'work', 'measure_peak', 'fresh',
+           'profile_step', 'kind_of', 'convolution_rows', 'measure_limit', 'torchvision_pipeline', 'one_thread',
+           'pipelines', 'measure_input', 'watched_loading', 'memory_now', 'memory_peak', 'measure_loop',
+           'worker_memory', 'measure_predict', 'measure_gradcam', 'epoch_cost', 'measure_growth', 'loaded',
+           'measure_startup', 'race_table', 'limit_table', 'growth_table', 'where', 'table', 'headlines', 'read_record',
+           'measure', 'main']
 
 # %% ../nbs/A2_speed.ipynb #a6878bf5
 import copy, ctypes, gc, json, os, platform, subprocess, sys, time
@@ -46,6 +47,7 @@ def _seconds(f, device="cpu") -> float:
     wait()
     return round(time.perf_counter() - start, 7)
 
+# %% ../nbs/A2_speed.ipynb #5d1f0a6e
 def race(sides:dict,  # name -> function without arguments, or a pair of them: the first is called before, untimed
          items=1,  # how many things (images, maps) one call works on: a number, or one per name
          repeats:int=5,  # rounds that count
@@ -130,6 +132,15 @@ def random_batch(n:int, device="cpu", seed:int=0):
     return torch.randn(n, 3, 32, 32, generator=g).to(device), torch.randint(10, (n,), generator=g).to(device)
 
 # %% ../nbs/A2_speed.ipynb #8fddd294
+def _trainee(setup:Setup, width:int, device, seed:int):
+    "A ResNet18 with these random weights, and its optimizer, as a setup wants them."
+    torch.manual_seed(seed)
+    layout = torch.channels_last if setup.channels_last else torch.contiguous_format
+    model = ResNet18(width=width).to(device, memory_format=layout)
+    if setup.products: take_products(model)
+    return model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9, weight_decay=5e-4, fused=setup.fused or None)
+
+# %% ../nbs/A2_speed.ipynb #b3c1d7a4
 def make_step(setup:Setup,
               batch:int=128,  # images per step
               width:int=64,  # of the ResNet18
@@ -137,18 +148,14 @@ def make_step(setup:Setup,
               seed:int=0):  # of the weights
     "A function that takes one training step and returns loss and hits, and the network it trains."
     if batch < 1: raise InputError(f"batch must be at least 1, got {batch}")
-    torch.manual_seed(seed)
-    layout = torch.channels_last if setup.channels_last else torch.contiguous_format
-    model = ResNet18(width=width).to(device, memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), lr=.1, momentum=.9, weight_decay=5e-4, fused=setup.fused or None)
-    if setup.products: take_products(model)
+    model, optimizer = _trainee(setup, width, device, seed)
     forward = torch.compile(model) if setup.compiled else model
     (x, y), kind = random_batch(batch, device), torch.device(device).type
     def step():
         keep_memory(setup.kept)
         optimizer.zero_grad()
         with torch.autocast(kind, torch.bfloat16, enabled=setup.bf16):
-            outputs = forward(x.to(memory_format=layout))
+            outputs = forward(x.to(memory_format=torch.channels_last if setup.channels_last else torch.contiguous_format))
             loss = F.cross_entropy(outputs, y)
         loss.backward()
         optimizer.step()
@@ -206,13 +213,13 @@ def measure_optimizer(batch:int=256, width:int=64, device="cpu", repeats:int=5) 
 # %% ../nbs/A2_speed.ipynb #67e92c87
 def layers(model, size:int=32) -> list:
     "Name, channels, kernel and sides of each convolution and linear layer, in the order they run."
-    twin, rows, handles = copy.deepcopy(model).cpu().eval(), [], []
-    def note(name, m, args, out):
+    twin, rows = copy.deepcopy(model).cpu().eval(), []
+    def note(name, m, x, out):
         if isinstance(m, nn.Linear): sizes = dict(c_in=m.in_features, c_out=m.out_features, kernel=1, side_in=1, side_out=1)
-        else: sizes = dict(c_in=m.in_channels, c_out=m.out_channels, kernel=m.kernel_size[0], side_in=args[0].shape[2], side_out=out.shape[2])
+        else: sizes = dict(c_in=m.in_channels, c_out=m.out_channels, kernel=m.kernel_size[0], side_in=x.shape[2], side_out=out.shape[2])
         rows.append(dict(name=name, **sizes))
     for name, m in twin.named_modules():
-        if isinstance(m, (nn.Conv2d, nn.Linear)): handles.append(m.register_forward_hook(lambda m, a, o, name=name: note(name, m, a, o)))
+        if isinstance(m, (nn.Conv2d, nn.Linear)): m.register_forward_hook(lambda m, args, out, name=name: note(name, m, args[0], out))
     with torch.no_grad(): twin(torch.zeros(1, 3, size, size))
     return rows
 
@@ -234,6 +241,19 @@ def measure_peak(n:int=4096,  # side of the square matrices
     items = {"bf16": 2 * n**3, "fp32": 2 * n**3, "copy": 8 * n_copy}  # each number is read and written
     return race(sides, items, repeats, device)
 
+# %% ../nbs/A2_speed.ipynb #76010858
+def _new_python(what:str, code:str, *words) -> str:
+    "The last line that a new Python prints when it runs `code`."
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    if done.returncode: raise RuntimeError(f"{what} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return done.stdout.splitlines()[-1]
+
+def fresh(function:str,  # a function of this module that takes and returns plain values
+          **arguments):
+    "Call a function in a new Python, whose memory and imports nothing has touched yet."
+    code = f"import json, sys; from cifar_cam import bench; print(json.dumps(bench.{function}(**json.loads(sys.argv[1]))))"
+    return json.loads(_new_python(function, code, json.dumps(arguments)))
+
 # %% ../nbs/A2_speed.ipynb #7d97481b
 def profile_step(step, steps:int=2, device="cpu") -> list:  # rows of op, shapes, calls and seconds per step, the longest first
     "Where the time of a training step goes, by torch.profiler, one row per operation and shape."
@@ -247,15 +267,18 @@ def profile_step(step, steps:int=2, device="cpu") -> list:  # rows of op, shapes
             for e in seen.key_averages(group_by_input_shape=True)]
     return sorted([r for r in rows if r["seconds"] > 0], key=lambda r: -r["seconds"])
 
-# %% ../nbs/A2_speed.ipynb #3aecd46c
-KINDS = {"matrix products": ("aten::mm", "aten::addmm"), "convolution, backward": ("convolution_backward",), "convolution, forward": ("convolution",), "BatchNorm": ("batch_norm",),
-         "ReLU and shortcut": ("clamp_min", "threshold", "relu", "aten::add", "aten::sum"), "conversions": ("copy_",),
-         "optimizer": ("sgd", "SGD", "_foreach", "aten::mul_")}  # kind -> parts of an operation's name, tried in this order
+# %% ../nbs/A2_speed.ipynb #f5b81d26
+KINDS = {  # kind -> parts of an operation's name, tried in this order
+    "matrix products": ("aten::mm", "aten::addmm"), "convolution, backward": ("convolution_backward",),
+    "convolution, forward": ("convolution",), "BatchNorm": ("batch_norm",),
+    "ReLU and shortcut": ("clamp_min", "threshold", "relu", "aten::add", "aten::sum"), "conversions": ("copy_",),
+    "optimizer": ("sgd", "SGD", "_foreach", "aten::mul_")}
 
 def kind_of(op:str) -> str:
     "What an operation of the profile belongs to."
     return next((kind for kind, words in KINDS.items() if any(w in op for w in words)), "other")
 
+# %% ../nbs/A2_speed.ipynb #3aecd46c
 def convolution_rows(profile:list,  # from `profile_step`
                      model, batch:int,  # what the profiled steps trained, on how many images
                      ) -> list:  # dicts of a layer with its count, and (seconds, operations) per step, forward and backward
@@ -275,9 +298,9 @@ def convolution_rows(profile:list,  # from `profile_step`
 def measure_limit(batch:int=128, width:int=64, n:int=4096, megabytes:int=1024, device="cpu", repeats:int=5) -> dict:
     "The machine's peak, the network's arithmetic, and where the time of an eager step goes, with and without products."
     bf16 = choose_precision("auto", device) == "bf16"
-    setups = {"convolutions": Setup(True, bf16, True), "products": Setup(True, bf16, True, True, True)}
+    setups = {"convolutions": Setup(True, bf16, True), "products": Setup(True, bf16, True, products=True)}
     made = {name: make_step(setup, batch, width, device) for name, setup in setups.items()}
-    steps = race({name: (step, step) for name, (step, _) in made.items()}, batch, repeats, device)
+    steps = race({name: step for name, (step, _) in made.items()}, batch, repeats, device)
     profiles = {name: profile_step(step, device=device) for name, (step, _) in made.items()}
     model, kinds = made["convolutions"][1], {name: dict.fromkeys((*KINDS, "other"), 0.) for name in made}
     for name, profile in profiles.items():
@@ -286,19 +309,6 @@ def measure_limit(batch:int=128, width:int=64, n:int=4096, megabytes:int=1024, d
     return dict(batch=batch, width=width, precision="bf16" if bf16 else "fp32", operations=operations,
                 steps=steps, peak=measure_peak(n, megabytes, device, repeats), kinds=kinds,
                 convolutions=convolution_rows(profiles["convolutions"], model, batch))
-
-# %% ../nbs/A2_speed.ipynb #76010858
-def _new_python(what:str, code:str, *words) -> str:
-    "The last line that a new Python prints when it runs `code`."
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    if done.returncode: raise RuntimeError(f"{what} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return done.stdout.splitlines()[-1]
-
-def fresh(function:str,  # a function of this module that takes and returns plain values
-          **arguments):
-    "Call a function in a new Python, whose memory and imports nothing has touched yet."
-    code = f"import json, sys; from cifar_cam import bench; print(json.dumps(bench.{function}(**json.loads(sys.argv[1]))))"
-    return json.loads(_new_python(function, code, json.dumps(arguments)))
 
 # %% ../nbs/A2_speed.ipynb #c9a1fdac
 def _torchvision_steps(T, name:str):
@@ -347,6 +357,7 @@ def one_thread():
     try: yield
     finally: torch.set_num_threads(before[0]); cv2.setNumThreads(before[1])
 
+# %% ../nbs/A2_speed.ipynb #e0ab6c71
 def pipelines(name:str, images:ImageSet) -> dict:  # who -> function that prepares all images as one batch
     "A recipe's transforms by this book, and the nearest to them by torchvision."
     r = RECIPES[name]
@@ -384,15 +395,15 @@ def watched_loading():
     finally: DataLoaderShard.__iter__ = original
 
 # %% ../nbs/A2_speed.ipynb #cd69b495
-def _status(key:str) -> int|None:
-    "A line of /proc/self/status in bytes; None on systems without it."
-    try: lines = Path("/proc/self/status").read_text().splitlines()
+def _proc(file:str, key:str, process="self") -> int|None:
+    "What a file of /proc says of a process under a key, in bytes; None on systems without it."
+    try: lines = Path(f"/proc/{process}/{file}").read_text().splitlines()
     except OSError: return None
     return next((1024 * int(l.split()[1]) for l in lines if l.startswith(key + ":")), None)
 
-def memory_now() -> int|None: return _status("VmRSS")
+def memory_now() -> int|None: return _proc("status", "VmRSS")
 
-def memory_peak() -> int|None: return _status("VmHWM")
+def memory_peak() -> int|None: return _proc("status", "VmHWM")
 
 # %% ../nbs/A2_speed.ipynb #760da00e
 def _recipe_loop(name:str, workers:int, steps:int, batch, width, device):
@@ -418,11 +429,6 @@ def measure_loop(recipe:str="book", workers=None, steps:int=4, batch:int|None=No
     return dict(base="0 workers", unit="images/s", by="recipe", races={recipe: raced}, waiting=shares)
 
 # %% ../nbs/A2_speed.ipynb #9e81e7b9
-def _pss(process="self") -> int:
-    "Memory of a process in bytes; a page that k processes share counts 1/k (Linux)."
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return next(1024 * int(l.split()[1]) for l in lines if l.startswith("Pss:"))
-
 def _mapping(process, address:int) -> dict:  # name of a counter -> bytes
     "What the system says of the mapping at `address` of a process (Linux)."
     counters = None
@@ -436,6 +442,7 @@ def _mapping(process, address:int) -> dict:  # name of a counter -> bytes
     if counters is None: raise InputError(f"process {process} has nothing at address {address:#x}")
     return counters
 
+# %% ../nbs/A2_speed.ipynb #c4efa0b5
 def worker_memory(images:int=50_000, workers=(0, 1, 2, 4)) -> dict:
     "Memory of all processes together, by the number of workers, and what each worker holds of the images for itself."
     from multiprocessing import active_children
@@ -445,7 +452,7 @@ def worker_memory(images:int=50_000, workers=(0, 1, 2, 4)) -> dict:
         for _ in range(2): next(batches)
         helpers = [p.pid for p in active_children()]
         seen = [_mapping(p, data.images.ctypes.data + data.images.nbytes // 2) for p in helpers]
-        rows.append(dict(workers=w, processes=len(helpers), total=_pss() + sum(map(_pss, helpers)),
+        rows.append(dict(workers=w, processes=len(helpers), total=sum(_proc("smaps_rollup", "Pss", p) for p in ("self", *helpers)),
                          resident=min([m["Rss"] for m in seen], default=0), private=max([m["Private_Dirty"] for m in seen], default=0)))
         del batches
         gc.collect()
@@ -522,6 +529,7 @@ def loaded(code:str) -> set:  # top-level names
     code = f"{code}\nimport sys; print(chr(10) + ' '.join(sys.modules))"
     return {name.split(".")[0] for name in _new_python(code, code).split()}
 
+# %% ../nbs/A2_speed.ipynb #e6a1c2d7
 STARTS = {"Python alone": ["-c", "pass"], "import torch": ["-c", "import torch"], "import cifar_cam.data": ["-c", "import cifar_cam.data"],
           "cifar-cam --help": ["-c", "from cifar_cam.cli import main; main(['--help'])"]}  # what -> arguments of Python
 
@@ -557,6 +565,7 @@ def _cell(m, raced, side) -> str:
     if m.get("share"): return f"{text} · **{1 / speedup(raced, side, m['base'])[0]:.1%}**"
     return text + " · **{:.2f}** ({:.2f} to {:.2f})".format(*speedup(raced, side, m["base"]))
 
+# %% ../nbs/A2_speed.ipynb #cae5a6b1
 def race_table(m:dict) -> str:  # Markdown
     "Races as a table: things per second, and how many times as fast as the base, with quartiles."
     races = m["races"]
@@ -579,6 +588,7 @@ def limit_table(m:dict) -> str:  # Markdown
     if "copy" in peak: rows += [["memory, read and written", f"{peak['copy']/1e9:.1f} GB", ""]]
     return _markdown(rows)
 
+# %% ../nbs/A2_speed.ipynb #fd18d9e4
 def growth_table(m:dict) -> str:  # Markdown
     "Seconds and peak memory by number of images and by batch, and memory by workers."
     size = lambda b: "" if b is None else f"{b/2**20:,.0f}"
@@ -643,6 +653,7 @@ def read_record(path) -> dict:
     if not (isinstance(record, dict) and isinstance(record.get("parts"), dict)): raise InputError(f"{path} is no record of cifar_cam.bench")
     return record
 
+# %% ../nbs/A2_speed.ipynb #c04b0c17
 def measure(parts=None,  # names in `PARTS`; None: all
             quick:bool=False,  # small sizes, a minute or two: a trial, not a result
             device:str="auto", out=None,  # file that the record is kept in; parts measured earlier stay

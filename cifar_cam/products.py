@@ -47,7 +47,7 @@ def col2im(rows:torch.Tensor,  # [N*h*w, kernel*kernel*C], in the order of `im2c
 
 # %% ../nbs/A3_products.ipynb #95f5ba03
 class Product(torch.autograd.Function):
-    "`Product.apply(x, weight, stride)`: a convolution with padding k // 2 and without bias as one matrix product, its gradients as two more."
+    "`Product.apply(x, weight, stride)`: a convolution with padding k // 2, no bias, as one matrix product, its gradients as two more."
     @staticmethod
     def forward(ctx, x, weight, stride):  # [N,C,H,W], [O,C,k,k] with odd k, int
         rows = im2col(x, weight.shape[2], stride)
@@ -76,7 +76,8 @@ def _to_input(grad, weight, stride:int, size):
 def _fits(conv:nn.Conv2d) -> bool:
     "Whether a convolution is one that `Product` computes, and untouched."
     k, stride = conv.kernel_size[0], conv.stride[0]
-    plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros" and "forward" not in vars(conv)
+    if "forward" in vars(conv): return False
+    plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
     return plain and k % 2 == 1 and (conv.kernel_size, conv.stride, conv.padding) == ((k, k), (stride, stride), (k // 2, k // 2))
 
 def _forward(largest:int):
