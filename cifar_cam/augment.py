@@ -136,7 +136,7 @@ def test_pipeline(mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what `Normalize` uses, 
 
 # %% ../nbs/02_augmentation.ipynb #ac09d45d
 POLICIES["era1-s11"] = (
-    step("PadIfNeeded", min_height=40, min_width=1024, border_mode="reflect_101"),  # slip: the old default width
+    step("PadIfNeeded", min_height=40, min_width=1024, border_mode="reflect_101"),  # slip: the default width
     _crop, _flip, _mean_hole, _normalize)
 POLICIES["era1-s11-fixed"] = (
     step("PadIfNeeded", min_height=40, min_width=40, border_mode="reflect_101"), *POLICIES["era1-s11"][1:])
