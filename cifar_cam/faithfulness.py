@@ -304,7 +304,9 @@ def _note(path, result, method, progress):
 
 def _continued(path, **facts):
     "A record of these facts, with the rows of an earlier one of the same images, weights and layer."
-    old = json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).is_file() else {}
+    try: old = dict(json.loads(Path(path).read_text(encoding="utf-8"))) if path and Path(path).is_file() else {"rows": {}}
+    except (ValueError, TypeError): old = {}
+    if not isinstance(old.get("rows"), dict): raise InputError(f"{path} holds no record of maps: name another file, or delete this one")
     return dict(**facts, rows=old["rows"] if facts.items() <= old.items() else {})
 
 # %% ../nbs/09_faithfulness.ipynb #5c751433
