@@ -54,13 +54,17 @@ def read_history(path) -> History:
     except (ValueError, TypeError) as e: raise InputError(f"{path} is no history written by History.to_json: {e}") from None
 
 # %% ../nbs/04_training.ipynb #93456b1c
-def choose_device(device:str="auto") -> torch.device:
+def choose_device(device:str="auto",  # "auto", "cpu", "mps", "cuda", or one of several by number: "cuda:1"
+                  ) -> torch.device:
     "The device to train on: \"auto\" takes CUDA, then Apple's MPS, then the CPU."
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto": device = next(d for d, there in have.items() if there)
-    kind = str(device).split(":")[0]
+    kind, numbered, number = str(device).partition(":")
     if not have.get(kind, False):
         raise InputError(f"device must be one of {', '.join(d for d in have if have[d])} or auto on this machine, got {device!r}")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if numbered and number not in map(str, range(count)):
+        raise InputError(f"there is no device {str(device)!r}: this machine has {count} of {kind}, numbered from 0; use {kind}:0 or auto")
     return torch.device(device)
 
 # %% ../nbs/04_training.ipynb #f15d6c37
@@ -93,9 +97,11 @@ def prepared(model:nn.Module, optimizer, loader,
     model.to(memory_format=torch.channels_last)
     sharing = DataLoaderConfiguration(split_batches=True)  # several processes share a batch
     on_cpu, amx = device.type == "cpu", "amx_bf16" in _cpu_flags()
+    there = nullcontext() if device.index is None or on_cpu else torch.cuda.device(device)  # Accelerate itself takes the current GPU
     try:
-        accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing)
-        with products(model) if on_cpu and amx else nullcontext(): yield accelerator, *accelerator.prepare(model, optimizer, loader)
+        with there, products(model) if on_cpu and amx else nullcontext():
+            accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing)
+            yield accelerator, *accelerator.prepare(model, optimizer, loader)
     finally:
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"): model.__dict__.pop(name, None)
 
@@ -141,6 +147,16 @@ class Muon(torch.optim.Optimizer):
                 if group["matrices"]: update = _as_matrix(update, self.dtype)
                 p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
+# %% ../nbs/04_training.ipynb #5a5775a5
+def _check_rates(lr, other_lr=1., weight_decay=0., momentum=0.):
+    "Refuse numbers that no step could use."
+    for what, value in dict(lr=lr, other_lr=other_lr, weight_decay=weight_decay, momentum=momentum).items():
+        if not math.isfinite(value): raise InputError(f"{what} must be a finite number, got {value}: mend it or leave it out")
+    for what, value in (("lr", lr), ("other_lr", other_lr)):
+        if value <= 0: raise InputError(f"{what} must be above 0, got {value}")
+    if weight_decay < 0: raise InputError(f"weight_decay must be 0 or more, got {weight_decay}")
+    if not 0 <= momentum < 1: raise InputError(f"momentum must lie in [0, 1), got {momentum}: .9 is usual")
+
 # %% ../nbs/04_training.ipynb #d40070fe
 def make_optimizer(model:nn.Module,
                    name:str="sgd",  # "sgd", "adam", "adamw" or "muon"
@@ -154,19 +170,13 @@ def make_optimizer(model:nn.Module,
     "An optimizer by name; with `decay_all=False`, biases and BatchNorm parameters are left out of the decay."
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
     if name not in kinds: raise InputError(f"optimizer must be one of {', '.join(kinds)}, got {name!r}")
-    _check_rates(lr, other_lr, weight_decay)
+    _check_rates(lr, other_lr, weight_decay, momentum)
     if name == "muon": return Muon(model, lr, momentum, weight_decay, other_lr)
     params = [p for p in model.parameters() if p.requires_grad]
     groups = [dict(params=[p for p in params if decay_all or p.ndim > 1], weight_decay=weight_decay),
               dict(params=[p for p in params if not decay_all and p.ndim <= 1], weight_decay=0.)]
     extra = dict(momentum=momentum, nesterov=nesterov) if name == "sgd" else {}
     return kinds[name]([g for g in groups if g["params"]], lr=lr, **extra)
-
-# %% ../nbs/04_training.ipynb #5a5775a5
-def _check_rates(lr, other_lr, weight_decay):
-    for what, value in (("lr", lr), ("other_lr", other_lr)):
-        if not value > 0: raise InputError(f"{what} must be above 0, got {value}")
-    if weight_decay < 0: raise InputError(f"weight_decay must be 0 or more, got {weight_decay}")
 
 # %% ../nbs/04_training.ipynb #c91202af
 def penalty(model:nn.Module,
@@ -431,6 +441,7 @@ def holds(folder) -> bool:
     "Whether this thread is inside `hold` for that folder, or works for a process that is."
     return not first_process() or (Path(folder).resolve(), threading.get_ident()) in _held
 
+# %% ../nbs/04_training.ipynb #96b98b5f
 def _alive(folder:Path) -> bool:
     "Whether the process that began the work in `folder` may still be there."
     try: os.kill(int(begun(folder).split()[-1]), 0)  # sends nothing, only asks
@@ -499,14 +510,12 @@ class FitOptions:
     precision: str = "auto"  # see `choose_precision`
     checkpoint: str|Path|None = None  # file to write after each epoch; None: no checkpoint
     resume: bool = False  # go on from `checkpoint` if it is there?
-    settings: dict|None = None  # plain values a resumed run must agree on
+    settings: dict = field(default_factory=dict)  # plain values a resumed run must agree on
     callback: object = None  # called with the History after each epoch
     progress: bool = True  # show a bar and a line per epoch?
-    history: History|None = None  # names for the record; rows are added to it
+    history: History = field(default_factory=History)  # names for the record; rows are added to it
 
     def __post_init__(self):
-        if self.settings is None: self.settings = {}
-        if self.history is None: self.history = History()
         if self.resume and not self.checkpoint: raise InputError("resume needs the checkpoint to go on from: pass checkpoint")
         if self.history.rows: raise InputError(f"history has {len(self.history)} rows already: pass a new one, or checkpoint and resume=True")
 
@@ -535,6 +544,22 @@ def _check_fit(model, epochs, train_loader, valid_loader, pace):
     if len(train_loader) == 0: raise InputError("train_loader holds no batches: give it images")
     if pace.watches and valid_loader is None: raise InputError("ReduceLROnPlateau needs a valid_loader to watch")
 
+# %% ../nbs/04_training.ipynb #52595daf
+def _check_optimizer(model, optimizer, scheduler=None):
+    "Give the optimizer back, unless it would move something else than the model, or the scheduler is of another one."
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(f"optimizer must be a torch optimizer, got {type(optimizer).__name__}: make one by name, see make_optimizer")
+    own, theirs = {id(p) for p in model.parameters()}, [p for g in optimizer.param_groups for p in g["params"]]
+    if strange := sum(id(p) not in own for p in theirs):
+        raise InputError(f"{strange} of the {len(theirs)} parameters in the optimizer are not the model's, expected none: "
+                         "make it from the very model that is trained, make_optimizer(model)")
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise InputError("the scheduler belongs to another optimizer, the rate would not change: make it from the one given to fit")
+    for lr in (g["lr"] for g in optimizer.param_groups):
+        if not math.isfinite(lr): raise InputError(f"the optimizer has lr {float(lr)}, expected a finite number: make it anew")
+    return optimizer
+
+# %% ../nbs/04_training.ipynb #13e7d611
 @contextmanager
 def _pointing_to(checkpoint, history:History):
     "Let a `TrainingError` say where the last good weights are."
@@ -565,8 +590,8 @@ def fit(model:nn.Module,
     "Train `model` in place. Evaluates, records and saves after every epoch; a resumed run ends as an unbroken one would."
     o, pace = FitOptions(**options), Pace(scheduler, scheduler_per)
     _check_fit(model, epochs, train_loader, valid_loader, pace)
-    parts, device = (model, optimizer or make_optimizer(model), train_loader), choose_device(o.device)
-    with _pointing_to(o.checkpoint, o.history), prepared(*parts, device, choose_precision(o.precision, device)) as ready:
+    opt, device = _check_optimizer(model, optimizer or make_optimizer(model), scheduler), choose_device(o.device)
+    with _pointing_to(o.checkpoint, o.history), prepared(model, opt, train_loader, device, choose_precision(o.precision, device)) as ready:
         session, shared = Session(*ready, Objective(o.smoothing, o.l1, o.l2), pace, o.average), ready[0].prepare(valid_loader)
         _resume(session, o)
         for epoch in range(len(o.history), epochs):
@@ -583,6 +608,7 @@ def _digest(state:dict) -> str:
         total.update(v.contiguous().flatten().view(torch.uint8).numpy())
     return total.hexdigest()
 
+# %% ../nbs/04_training.ipynb #5d7d255f
 def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `config`)
                  path,  # ends in .safetensors
                  half:bool=False,  # store float16: half the size
@@ -590,6 +616,8 @@ def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `con
     "Write weights and a description of the model as safetensors, whole or not at all."
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+    if not hasattr(model, "config"):
+        raise InputError(f"model must be a ResNet of this package, got {type(model).__name__}: make it with resnet.build")
     state = {k: (v.half() if half and v.is_floating_point() else v).cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic_path(path) as tmp:
         try: save_file(state, tmp, {"cifar_cam": json.dumps(dict(config=model.config, sha256=_digest(state), **meta))})
