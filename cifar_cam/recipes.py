@@ -519,7 +519,7 @@ def ablate(base:Recipe|str,  # a recipe or the name of one in `RECIPES`
     return study
 
 # %% ../nbs/10_recipes.ipynb #fe26889b
-def compare_trials(study:dict) -> list:  # of dicts, best first: name, accuracy, difference and its error (None with one seed), seeds, speed
+def compare_trials(study:dict) -> list:  # of dicts, best first: name, accuracy, difference and its error (None with one seed), seeds
     "What each change made of the accuracy, seed by seed against the trial that changes nothing."
     by_name, rows = {}, []
     for t in study["trials"]: by_name.setdefault(t["name"], {})[t["seed"]] = t
@@ -529,8 +529,7 @@ def compare_trials(study:dict) -> list:  # of dicts, best first: name, accuracy,
         pairs = [t["valid_accuracy"] - base[t["seed"]]["valid_accuracy"] for t in good if t["seed"] in base]
         mean = lambda values: sum(values) / len(values) if values else None
         rows.append(dict(name=name, accuracy=mean([t["valid_accuracy"] for t in good]), difference=mean(pairs), seeds=len(trials),
-                         error=seed_spread(pairs)[1] / len(pairs)**.5 if len(pairs) > 1 and name != BASE else None,
-                         images_per_second=mean([t["images_per_second"] for t in good])))
+                         error=seed_spread(pairs)[1] / len(pairs)**.5 if len(pairs) > 1 and name != BASE else None))
     return sorted(rows, key=lambda r: -1 if r["difference"] is None else r["difference"], reverse=True)
 
 # %% ../nbs/10_recipes.ipynb #ad62ea7d
@@ -545,13 +544,13 @@ def ablation_table(path) -> str:
     "A Markdown table made from the file that `ablate` wrote."
     study = read_study(path)
     if not study or not study["trials"]: return f"`{Path(path).stem}`: not yet run."
-    lines = ["| change | accuracy | difference in points | seeds | images/s |", "|---|---|---|---|---|"]
+    lines = ["| change | accuracy | difference in points | seeds |", "|---|---|---|---|"]
     for r in compare_trials(study):
-        if r["accuracy"] is None: lines.append(f"| {r['name']} | the loss became infinite | | {r['seeds']} | |")
+        if r["accuracy"] is None: lines.append(f"| {r['name']} | the loss became infinite | | {r['seeds']} |")
         else:
             error = f" ± {100 * r['error']:.2f}" if r["error"] is not None else ""
             points = f"{100 * r['difference']:+.2f}{error}" if r["name"] != BASE and r["difference"] is not None else ""
-            lines.append(f"| {r['name']} | {r['accuracy']:.2%} | {points} | {r['seeds']} | {r['images_per_second']:,.0f} |")
+            lines.append(f"| {r['name']} | {r['accuracy']:.2%} | {points} | {r['seeds']} |")
     return "\n".join([*lines, "", _conditions(study)])
 
 # %% ../nbs/10_recipes.ipynb #1e4c40ea
