@@ -110,6 +110,9 @@ class Setup:
     products: bool = False  # compute convolutions with small maps as matrix products?
     compiled: bool = False  # let torch.compile rewrite the network?
 
+    @property
+    def layout(self): return torch.channels_last if self.channels_last else torch.contiguous_format
+
 LADDER = {"plain": Setup(), "channels last": Setup(True), "bf16": Setup(True, True), "fused": Setup(True, True, True),
           "kept memory": Setup(True, True, True, True), "products": Setup(True, True, True, True, True),
           "compiled": Setup(True, True, True, True, True, True)}
@@ -135,8 +138,7 @@ def random_batch(n:int, device="cpu", seed:int=0):
 def _trainee(setup:Setup, width:int, device, seed:int):
     "A ResNet18 with these random weights, and its optimizer, as a setup wants them."
     torch.manual_seed(seed)
-    layout = torch.channels_last if setup.channels_last else torch.contiguous_format
-    model = ResNet18(width=width).to(device, memory_format=layout)
+    model = ResNet18(width=width).to(device, memory_format=setup.layout)
     if setup.products: take_products(model)
     return model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9, weight_decay=5e-4, fused=setup.fused or None)
 
@@ -155,7 +157,7 @@ def make_step(setup:Setup,
         keep_memory(setup.kept)
         optimizer.zero_grad()
         with torch.autocast(kind, torch.bfloat16, enabled=setup.bf16):
-            outputs = forward(x.to(memory_format=torch.channels_last if setup.channels_last else torch.contiguous_format))
+            outputs = forward(x.to(memory_format=setup.layout))
             loss = F.cross_entropy(outputs, y)
         loss.backward()
         optimizer.step()

@@ -6,8 +6,8 @@
 __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'BASE', 'WEIGHTS', 'SHIPPED', 'Recipe', 'save_recipe', 'recipe_from_dict',
            'load_recipe', 'device_name', 'run_recipe', 'make_record', 'Run', 'get_recipe', 'train', 'read_records',
            'shipped_record', 'read_reported', 'standard_error', 'seed_spread', 'results_table', 'ablations',
-           'read_study', 'ablate', 'compare_trials', 'ablation_table', 'plot_ablation', 'load_pretrained', 'model_for',
-           'model_card', 'ship']
+           'read_study', 'ablate', 'compare_trials', 'ablation_table', 'plot_ablation', 'load_pretrained',
+           'shipped_for', 'model_for', 'model_card', 'ship']
 
 # %% ../nbs/10_recipes.ipynb #f5927a7c
 import json, os, time, warnings
@@ -577,9 +577,13 @@ def load_pretrained(name:str=SHIPPED,  # a recipe whose weights ship with the pa
     if name not in have: raise InputError(f"trained weights ship for {', '.join(have) or 'no recipe'}; there are none for {name!r}")
     return load_weights(WEIGHTS/f"{name}.safetensors")[0]
 
+def shipped_for(images:ImageSet) -> str:
+    "The recipe of the weights that ship for this data set: CIFAR-10 or toy."
+    return "toy" if images.name.startswith("toy") else SHIPPED
+
 def model_for(images:ImageSet) -> torch.nn.Module:
     "The trained model that ships for this data set: CIFAR-10 or toy."
-    return load_pretrained("toy" if images.name.startswith("toy") else SHIPPED)
+    return load_pretrained(shipped_for(images))
 
 # %% ../nbs/10_recipes.ipynb #0d9b3891
 def model_card(record:dict) -> str:  # Markdown

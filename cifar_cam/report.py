@@ -436,7 +436,7 @@ def photo_page(photos:list, answers:list,  # see `explain_photos`
     scale = encode(overlay(np.zeros((1, 256, 3), np.uint8), np.linspace(0, 1, 256, dtype=np.float32)[None], 1))
     missed = [tag("h2", "Files that could not be read"), table(skipped, ("file", "why"))] if skipped else []
     return page("What the network sees in your photographs",
-        tag("p", f"{len(photos)} photograph{'s' * (len(photos) != 1)}, shown to {about}. "
+        tag("p", f"{_count(len(photos), 'photograph')}, shown to {about}. "
             "How often it is right on test images says little about pictures from elsewhere.", class_="data"),
         tag("p", f"The network knows {len(classes)} names and no others: {', '.join(classes)}. {_WARNINGS[0]}"), tag("p", f"Grad-CAM at {layer}: {_WARNINGS[1]}"),
         tag("p", tag("img", src=data_uri(scale), alt="colour scale from dark violet, no evidence, to yellow, most evidence", class_="scale"),

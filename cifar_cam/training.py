@@ -96,10 +96,10 @@ def prepared(model:nn.Module, optimizer, loader,
     AcceleratorState._reset_state(True)  # forget what an earlier run in this process chose
     model.to(memory_format=torch.channels_last)
     sharing = DataLoaderConfiguration(split_batches=True)  # several processes share a batch
-    on_cpu, amx = device.type == "cpu", "amx_bf16" in _cpu_flags()
+    on_cpu = device.type == "cpu"
     there = nullcontext() if device.index is None or on_cpu else torch.cuda.device(device)  # Accelerate itself takes the current GPU
     try:
-        with there, products(model) if on_cpu and amx else nullcontext():
+        with there, products(model) if on_cpu and "amx_bf16" in _cpu_flags() else nullcontext():
             accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing)
             yield accelerator, *accelerator.prepare(model, optimizer, loader)
     finally:
