@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CIFAR10_CLASSES', 'CIFAR10_MEAN', 'CIFAR10_STD', 'COLORS', 'InputError', 'ImageSet', 'atomic_path', 'write_text',
-           'write_json', 'seed_everything', 'book_style']
+           'write_json', 'read_json', 'seed_everything', 'book_style']
 
 # %% ../nbs/00_core.ipynb #e2832b42
 import json, os, random, tempfile
@@ -111,6 +111,22 @@ def write_text(path, text:str):
 def write_json(path, data):
     "Write `data` to `path` as indented JSON, whole or not at all."
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+# %% ../nbs/00_core.ipynb #0985bb52
+def read_json(path,
+              what:str,  # what the file should be, for messages
+              *keys,  # names that must stand in it
+              ) -> dict:
+    "The JSON object in the file at `path`; refused with `InputError` if it is missing, damaged or without one of `keys`."
+    path = Path(path)
+    try: data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e: raise InputError(f"there is no {what} that can be read at {path}: {e.strerror}") from None
+    except ValueError as e: raise InputError(f"{path} is no {what}, as it is not JSON: {e}") from None
+    if not isinstance(data, dict): raise InputError(f"{path} is no {what}: it must hold one JSON object, got {type(data).__name__}")
+    missing = [k for k in keys if k not in data]
+    if missing: raise InputError(f"{path} is no {what}: it has no {', '.join(missing)}")
+    return data
+
 
 # %% ../nbs/00_core.ipynb #d495d838
 def seed_everything(seed:int):

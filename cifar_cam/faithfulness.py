@@ -8,7 +8,7 @@ __all__ = ['BASELINES', 'THRESHOLDS', 'LOW_IS_GOOD', 'SLOW', 'baseline_maps', 'm
            'scores_of', 'located', 'fingerprint', 'summarise', 'measure', 'plant_mark']
 
 # %% ../nbs/09_faithfulness.ipynb #88db9f81
-import copy, hashlib, json, warnings
+import copy, hashlib, warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import COLORS, ImageSet, InputError, _describe, write_json
+from .core import COLORS, ImageSet, InputError, _describe, read_json, write_json
 from .data import normalize
 from .gradcam import METHODS, _as_target, cam, grad_cam, overlay
 from .training import eval_mode
@@ -303,11 +303,12 @@ def _note(path, result, method, progress):
     if progress: print(f"{result['data']}: {method}", means, flush=True)
 
 def _continued(path, **facts):
-    "A record of these facts, with the rows of an earlier one of the same images, weights and layer."
-    try: old = dict(json.loads(Path(path).read_text(encoding="utf-8"))) if path and Path(path).is_file() else {"rows": {}}
-    except (ValueError, TypeError): old = {}
-    if not isinstance(old.get("rows"), dict): raise InputError(f"{path} holds no record of maps: name another file, or delete this one")
-    return dict(**facts, rows=old["rows"] if facts.items() <= old.items() else {})
+    "A record of these facts, with the rows measured so far; refused if the file holds those of other images, weights or another layer."
+    if not (path and Path(path).is_file()): return dict(**facts, rows={})
+    old = read_json(path, "record of maps", *facts, "rows")
+    differ = [k for k in facts if old[k] != facts[k]]
+    if differ: raise InputError(f"the rows in {path} were measured with other {', '.join(differ)}: name another file, or delete this one")
+    return dict(**facts, rows=old["rows"])
 
 # %% ../nbs/09_faithfulness.ipynb #5c751433
 def measure(

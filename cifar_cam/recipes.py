@@ -23,7 +23,7 @@ import torch
 
 from . import resnet
 from .augment import MEAN_255, POLICIES, build, step
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, seed_everything, write_json, write_text
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, read_json, seed_everything, write_json, write_text
 from .data import load_data, make_loader, split
 from .misclassified import Predictions, add_mirrored, predict
 from .schedules import make_scheduler
@@ -136,11 +136,7 @@ def recipe_from_dict(settings:dict) -> Recipe:
 # %% ../nbs/10_recipes.ipynb #884023db
 def load_recipe(path) -> Recipe:
     "Read a recipe written by `save_recipe`."
-    if not Path(path).is_file(): raise InputError(f"there is no recipe file at {path}")
-    try: settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as e: raise InputError(f"{path} is not JSON: {e}") from None
-    if not isinstance(settings, dict): raise InputError(f"{path} must hold one JSON object, got {type(settings).__name__}")
-    return recipe_from_dict(settings)
+    return recipe_from_dict(read_json(path, "recipe"))
 
 # %% ../nbs/10_recipes.ipynb #bdc01c0d
 _sgd = Recipe("sgd", "Crop, flip, one hole; SGD, OneCycle with a high peak and a linear way down.",
@@ -388,7 +384,7 @@ def read_records(folder=RUNS) -> dict:  # recipe name -> list of records, one pe
     "All run records below `folder`."
     records = {}
     for path in sorted(Path(folder).glob("*/run*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path, "record of a run", "recipe", "data", "test")
         records.setdefault(record["recipe"]["name"], []).append(record)
     return {name: sorted(runs, key=lambda r: r["recipe"]["seed"]) for name, runs in records.items()}
 
@@ -399,7 +395,7 @@ def shipped_record(name:str, folder=RUNS) -> dict|None:
 def read_reported(folder=RUNS) -> dict:  # recipe name -> {"test_accuracy": fraction, "epochs": int, "per_epoch": list}
     "What the projects themselves report, from `reported.json`."
     path = Path(folder)/"reported.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path, "list of reported results") if path.is_file() else {}
 
 # %% ../nbs/10_recipes.ipynb #5bf8d802
 def standard_error(accuracy:float,  # fraction in [0, 1]
@@ -471,16 +467,14 @@ def _trial(recipe:Recipe, images:ImageSet, valid:ImageSet, **how) -> dict:
 # %% ../nbs/10_recipes.ipynb #9155ba1b
 def read_study(path) -> dict|None:
     "The trials in a file written by `ablate`; None if there is no such file."
-    return json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).is_file() else None
+    return read_json(path, "record of trials", "trials") if Path(path).is_file() else None
 
 # %% ../nbs/10_recipes.ipynb #5babe45b
 def _study(path:Path, base:Recipe, images:ImageSet, valid:ImageSet) -> dict:
     "The trials so far in the file at `path`, or none; refused if they were made under other conditions."
     study = _as_json(dict(base=asdict(base), data=images.name, train_images=len(images), valid_images=len(valid), epochs=base.epochs))
     if not path.is_file(): return dict(study, trials=[])
-    try: old = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError: old = None
-    if not isinstance(old, dict) or "trials" not in old: raise InputError(f"{path} holds no trials: name another file")
+    old = read_study(path)
     differ = [k for k in study if old.get(k) != study[k]]
     if differ: raise InputError(f"the trials in {path} were made with another {', '.join(differ)}: name another file, or delete this one")
     return old
@@ -608,9 +602,8 @@ def ship(folder,  # of a finished run: `weights.safetensors`, `run.json`, `histo
          ) -> dict:  # the record, with what the shipped file reaches
     "Put a run's weights into the package in half precision, measure that file, and keep record and model card."
     folder, weights, runs = Path(folder), Path(weights), Path(runs)
-    if not (folder/"run.json").is_file(): raise InputError(f"{folder} holds no finished run: run.json is missing")
+    record = read_json(folder/"run.json", "record of a finished run", "recipe", "test")
     model, meta = load_weights(folder/"weights.safetensors")
-    record = json.loads((folder/"run.json").read_text(encoding="utf-8"))
     if record["test"]["name"] != test.name: raise InputError(f"the run was measured on {record['test']['name']}, got {test.name}")
     name, r = record["recipe"]["name"], record["recipe"]
     path = weights/f"{name}.safetensors"
