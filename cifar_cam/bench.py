@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['KNOBS', 'INSTRUCTIONS', 'LADDER', 'KINDS', 'DIFFERENCES', 'STARTS', 'PARTS', 'QUICK', 'HEADLINES', 'app', 'race',
-           'rate', 'speedup', 'machine', 'Setup', 'keep_memory', 'random_batch', 'make_step', 'random_images',
-           'make_fit', 'measure_training', 'measure_optimizer', 'layers', 'work', 'measure_peak', 'fresh',
-           'profile_step', 'kind_of', 'convolution_rows', 'measure_limit', 'torchvision_pipeline', 'one_thread',
-           'pipelines', 'measure_input', 'watched_loading', 'memory_now', 'memory_peak', 'measure_loop',
+           'rate', 'speedup', 'machine', 'Setup', 'random_batch', 'make_step', 'random_images', 'make_fit',
+           'measure_training', 'measure_optimizer', 'layers', 'work', 'measure_peak', 'fresh', 'step_alone',
+           'measure_memory', 'profile_step', 'kind_of', 'convolution_rows', 'measure_limit', 'torchvision_pipeline',
+           'one_thread', 'pipelines', 'measure_input', 'watched_loading', 'memory_now', 'memory_peak', 'measure_loop',
            'worker_memory', 'measure_predict', 'measure_gradcam', 'epoch_cost', 'measure_growth', 'loaded',
            'measure_startup', 'race_table', 'limit_table', 'growth_table', 'where', 'table', 'headlines', 'read_record',
            'measure', 'main']
 
 # %% ../nbs/A2_speed.ipynb #a6878bf5
-import copy, ctypes, gc, json, os, platform, subprocess, sys, time
+import copy, gc, json, os, platform, subprocess, sys, time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from .augment import build
-from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, write_json
+from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, read_json, write_json
 from .data import AugmentedImages, make_loader, normalize
 from .gradcam import grad_cam
 from .misclassified import predict
-from .products import take_products
+from .products import keep_memory, kept_memory, take_products
 from .recipes import RECIPES, RUNS, _versions, device_name
 from .resnet import ResNet18
 from .training import _cpu_flags, choose_device, choose_precision, eval_mode, evaluate, fit, make_average, make_optimizer
@@ -106,7 +106,6 @@ class Setup:
     channels_last: bool = False  # store images and weights with the channels side by side?
     bf16: bool = False  # multiply in bfloat16?
     fused: bool = False  # update all weights in one call?
-    kept: bool = False  # keep freed memory for the next step?
     products: bool = False  # compute convolutions with small maps as matrix products?
     compiled: bool = False  # let torch.compile rewrite the network?
 
@@ -114,19 +113,7 @@ class Setup:
     def layout(self): return torch.channels_last if self.channels_last else torch.contiguous_format
 
 LADDER = {"plain": Setup(), "channels last": Setup(True), "bf16": Setup(True, True), "fused": Setup(True, True, True),
-          "kept memory": Setup(True, True, True, True), "products": Setup(True, True, True, True, True),
-          "compiled": Setup(True, True, True, True, True, True)}
-
-# %% ../nbs/A2_speed.ipynb #18ccf61d
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # from malloc.h
-
-def keep_memory(on:bool=True) -> bool:  # could it be done?
-    "Let the C library keep freed memory for the next step, or hand large blocks back at once as it usually does (Linux with glibc)."
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None: return False
-    usual = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 2**25, _M_TRIM_THRESHOLD: 2**26}  # where glibc's own rule ends after blocks of 32 MB
-    kept = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
-    return all([mallopt(what, value) for what, value in (kept if on else usual).items()])
+          "products": Setup(True, True, True, True), "compiled": Setup(True, True, True, True, True)}
 
 # %% ../nbs/A2_speed.ipynb #d265aed6
 def random_batch(n:int, device="cpu", seed:int=0):
@@ -154,7 +141,6 @@ def make_step(setup:Setup,
     forward = torch.compile(model) if setup.compiled else model
     (x, y), kind = random_batch(batch, device), torch.device(device).type
     def step():
-        keep_memory(setup.kept)
         optimizer.zero_grad()
         with torch.autocast(kind, torch.bfloat16, enabled=setup.bf16):
             outputs = forward(x.to(memory_format=setup.layout))
@@ -188,10 +174,7 @@ def measure_training(batches=(128, 512),  # images per step
         racers = {name: make_step(LADDER[name], batch, width, device)[0] for name in sides}
         racers["fit"] = make_fit(batch, width, device)
         items = dict.fromkeys(racers, batch) | {"fit": 2 * batch}
-        for name in racers:  # what was kept is gone when the others have had their turn
-            if name in ("kept memory", "products", "compiled"): racers[name] = (racers[name],) * 2
         out[str(batch)] = race(racers, items, repeats, device)
-    keep_memory(False)
     return dict(base="plain", unit="images/s", by="batch", width=width, races=out)
 
 # %% ../nbs/A2_speed.ipynb #d0c693a5
@@ -256,6 +239,25 @@ def fresh(function:str,  # a function of this module that takes and returns plai
     code = f"import json, sys; from cifar_cam import bench; print(json.dumps(bench.{function}(**json.loads(sys.argv[1]))))"
     return json.loads(_new_python(function, code, json.dumps(arguments)))
 
+# %% ../nbs/A2_speed.ipynb #647eb0f3
+def step_alone(kept:bool, batch:int, width:int=64, device="cpu", steps:int=4) -> float:  # seconds, median
+    "One training step with all rungs of the ladder but the compiler, and memory kept or not. To be called by `fresh`."
+    keep_memory(kept)
+    step, _ = make_step(LADDER["products"], batch, width, device)
+    step()  # to warm up
+    return float(np.median([_seconds(step, device) for _ in range(steps)]))
+
+def measure_memory(batches=(128, 512), width:int=64, device="cpu", repeats:int=5) -> dict:
+    "Race a step whose memory is handed back against one that keeps it, each in a Python of its own."
+    out = {}
+    for batch in batches:
+        seconds = {"handed back": [], "kept": []}
+        for k in range(repeats):
+            for side in list(seconds)[::1 - 2*(k % 2)]:
+                seconds[side].append(fresh("step_alone", kept=side == "kept", batch=batch, width=width, device=str(device)))
+        out[str(batch)] = dict(seconds=seconds, first={}, items=dict.fromkeys(seconds, batch), failed={})
+    return dict(base="handed back", unit="images/s", by="batch", width=width, races=out)
+
 # %% ../nbs/A2_speed.ipynb #7d97481b
 def profile_step(step, steps:int=2, device="cpu") -> list:  # rows of op, shapes, calls and seconds per step, the longest first
     "Where the time of a training step goes, by torch.profiler, one row per operation and shape."
@@ -302,8 +304,9 @@ def measure_limit(batch:int=128, width:int=64, n:int=4096, megabytes:int=1024, d
     bf16 = choose_precision("auto", device) == "bf16"
     setups = {"convolutions": Setup(True, bf16, True), "products": Setup(True, bf16, True, products=True)}
     made = {name: make_step(setup, batch, width, device) for name, setup in setups.items()}
-    steps = race({name: step for name, (step, _) in made.items()}, batch, repeats, device)
-    profiles = {name: profile_step(step, device=device) for name, (step, _) in made.items()}
+    with kept_memory():  # as in `fit`
+        steps = race({name: step for name, (step, _) in made.items()}, batch, repeats, device)
+        profiles = {name: profile_step(step, device=device) for name, (step, _) in made.items()}
     model, kinds = made["convolutions"][1], {name: dict.fromkeys((*KINDS, "other"), 0.) for name in made}
     for name, profile in profiles.items():
         for p in profile: kinds[name][kind_of(p["op"])] += p["seconds"]
@@ -543,10 +546,10 @@ def measure_startup(what=tuple(STARTS), device="cpu", repeats:int=5) -> dict:
 # %% ../nbs/A2_speed.ipynb #78f0805f
 def _limit_alone(**arguments): return fresh("measure_limit", **arguments)  # the profiler talks
 
-PARTS = {"training": measure_training, "optimizer": measure_optimizer, "limit": _limit_alone, "input": measure_input, "loop": measure_loop,
-         "predict": measure_predict, "gradcam": measure_gradcam, "growth": measure_growth, "startup": measure_startup}
-QUICK = dict(training=dict(batches=(32,), width=16), optimizer=dict(batch=32, width=16),
-             limit=dict(batch=32, width=16, n=1024, megabytes=64), input=dict(names=("book", "pytorch-cifar"), n=64),
+PARTS = {"training": measure_training, "memory": measure_memory, "optimizer": measure_optimizer, "limit": _limit_alone,
+         "input": measure_input, "loop": measure_loop, "predict": measure_predict, "gradcam": measure_gradcam, "growth": measure_growth, "startup": measure_startup}
+QUICK = dict(training=dict(batches=(32,), width=16), memory=dict(batches=(32,), width=16, repeats=2),
+             optimizer=dict(batch=32, width=16), limit=dict(batch=32, width=16, n=1024, megabytes=64), input=dict(names=("book", "pytorch-cifar"), n=64),
              loop=dict(workers=(0, 1), batch=64, width=16), predict=dict(n=128, width=16),
              gradcam=dict(sizes=(1, 16), width=16), growth=dict(images=(1_000,), batches=(32, 128), width=16), startup={})
 
@@ -629,8 +632,9 @@ def table(record:dict,  # of `measure`
 HEADLINES = (  # part, race (None: all), side, what it is
     ("training", None, "products", "training step, batch {}, not compiled"),
     ("training", None, "compiled", "training step, batch {}, compiled"), ("training", None, "fit", "`fit`, batch {}"),
+    ("memory", None, "kept", "memory kept, batch {}, a process of its own"),
     ("input", "book", "book", "transforms of the recipe `{}`"), ("predict", None, "predict", "`predict`, {} images"),
-    ("gradcam", None, "grad_cam", "`grad_cam`, {} images"), ("gradcam", None, "grad_cam in bf16", "`grad_cam` in bf16, {} images"))
+    ("gradcam", None, "grad_cam", "`grad_cam`, images at once: {}"), ("gradcam", None, "grad_cam in bf16", "`grad_cam` in bf16, images at once: {}"))
 
 def headlines(record:dict,  # of `measure`
               ) -> str:  # Markdown
@@ -648,12 +652,7 @@ def headlines(record:dict,  # of `measure`
 # %% ../nbs/A2_speed.ipynb #a53108f7
 def read_record(path) -> dict:
     "A record of `measure`; an empty one where there is none."
-    path = Path(path)
-    if not path.exists(): return dict(parts={})
-    try: record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as e: raise InputError(f"{path} is no record that can be read: {e}") from None
-    if not (isinstance(record, dict) and isinstance(record.get("parts"), dict)): raise InputError(f"{path} is no record of cifar_cam.bench")
-    return record
+    return read_json(path, "record of cifar_cam.bench", "parts") if Path(path).exists() else dict(parts={})
 
 # %% ../nbs/A2_speed.ipynb #c04b0c17
 def measure(parts=None,  # names in `PARTS`; None: all
@@ -667,8 +666,9 @@ def measure(parts=None,  # names in `PARTS`; None: all
     if unknown: raise InputError(f"parts must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
     record = read_record(out) if out else dict(parts={})
     if out: write_json(out, record)  # what cannot be written fails now, not after minutes
+    here = machine(device)  # as it was before any part of this measurement
     for part in parts:
-        start, here = time.perf_counter(), machine(device)
+        start = time.perf_counter()
         print(f"{part} ...", flush=True)
         measured = PARTS[part](device=device, **{**(QUICK[part] if quick else {}), **(settings or {}).get(part, {})})
         record["parts"][part] = dict(machine=here, quick=quick, seconds=time.perf_counter() - start, measured=measured)

@@ -12,7 +12,7 @@ __all__ = ['LOCK', 'BEGUN', 'History', 'read_history', 'choose_device', 'choose_
 # %% ../nbs/04_training.ipynb #6c038c70
 import csv, hashlib, io, json, math, os, re, threading, time, warnings
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import resnet
-from .core import InputError, atomic_path, write_json, write_text
-from .products import products
+from .core import InputError, atomic_path, read_json, write_json, write_text
+from .products import kept_memory, products
 
 # %% ../nbs/04_training.ipynb #13563698
 @dataclass
@@ -48,10 +48,10 @@ class History:
 # %% ../nbs/04_training.ipynb #3ad9b76e
 def read_history(path) -> History:
     "Read what `History.to_json` wrote."
-    path = Path(path)
-    if not path.is_file(): raise InputError(f"there is no history at {path}: pass a file written by History.to_json")
-    try: return History(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as e: raise InputError(f"{path} is no history written by History.to_json: {e}") from None
+    what, names = "history written by History.to_json", [f.name for f in fields(History)]
+    found = read_json(path, what, *names)
+    if unknown := found.keys() - set(names): raise InputError(f"{path} is no {what}: it has {', '.join(sorted(unknown))}")
+    return History(**found)
 
 # %% ../nbs/04_training.ipynb #93456b1c
 def choose_device(device:str="auto",  # "auto", "cpu", "mps", "cuda", or one of several by number: "cuda:1"
@@ -99,7 +99,7 @@ def prepared(model:nn.Module, optimizer, loader,
     on_cpu = device.type == "cpu"
     there = nullcontext() if device.index is None or on_cpu else torch.cuda.device(device)  # Accelerate itself takes the current GPU
     try:
-        with there, products(model) if on_cpu and "amx_bf16" in _cpu_flags() else nullcontext():
+        with there, kept_memory() if on_cpu else nullcontext(), products(model) if on_cpu and "amx_bf16" in _cpu_flags() else nullcontext():
             accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing)
             yield accelerator, *accelerator.prepare(model, optimizer, loader)
     finally:
