@@ -72,7 +72,7 @@ def _recorded(folder:Path) -> str|None:
 
 def _owner(folder:Path) -> str|None:
     "Which command left its result in `folder`, or began one there."
-    from cifar_cam.training import begun
+    from cifar_cam.core import begun
     return _recorded(folder) or next((c for c in RECORDS if begun(folder).startswith(f"{c},")), None)
 
 # %% ../nbs/12_command_line.ipynb #5c0e9d31
@@ -85,7 +85,7 @@ def _at_home(out) -> Path:
 
 def _look(out:Path):
     "The nearest thing that exists on the way to `out`, and what `out` holds, our own traces left out."
-    from cifar_cam.training import contents
+    from cifar_cam.core import contents
     for p in (out, *out.parents):
         if p.is_symlink() and not p.exists(): raise FileNotFoundError(0, f"{p} is a link to nothing")
     return next(p for p in (out, *out.absolute().parents) if p.exists()), contents(out)
@@ -125,7 +125,7 @@ def _check_content(out:Path, command:str, ours:bool):
 @contextmanager
 def reserve(out, command:str, overwrite:bool=False, resume:bool=False, need:int=0):  # as for `claim`
     "`claim` the folder, make it, and keep every other process out of it until the work is done."
-    from cifar_cam.training import LOCK, first_process, hold
+    from cifar_cam.core import LOCK, first_process, hold
     out, check = _at_home(out), lambda: claim(out, command, overwrite, resume, need)
     if not first_process():
         yield out
@@ -272,7 +272,7 @@ def _line(ctx) -> str:
 def _leave(ctx, run, folder:Path, layer:str, started:float):
     "Write the page of a run, and say where it is; of several processes, the first does."
     from cifar_cam.report import write_report
-    from cifar_cam.training import first_process
+    from cifar_cam.core import first_process
     if not first_process(): return
     seconds = round(time.perf_counter() - started, 1)
     page = write_report(run, folder, layer, command=ctx.info_name, command_line=_line(ctx), seconds=seconds)
@@ -336,7 +336,7 @@ def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
     "What `cifar-cam train` does."
     started = time.perf_counter()
     from cifar_cam import recipes
-    from cifar_cam.training import first_process
+    from cifar_cam.core import first_process
     recipe = override(name, **changes)
     folder = ctx.with_resource(reserve(out, "train", overwrite, resume, need=300_000_000))
     _check_layer(recipe, layer)

@@ -23,11 +23,12 @@ import torch
 
 from . import resnet
 from .augment import MEAN_255, POLICIES, build, step
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, read_json, seed_everything, write_json, write_text
+from .core import (CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, first_process, hold, holds, read_json,
+                            seed_everything, write_json, write_text)
 from .data import load_data, make_loader, split
 from .misclassified import Predictions, add_mirrored, predict
 from .schedules import make_scheduler
-from .training import (History, TrainingError, choose_device, choose_precision, first_process, fit, hold, holds, load_weights, make_average,
+from .training import (History, TrainingError, choose_device, choose_precision, fit, load_weights, make_average,
                                 make_optimizer, save_weights)
 
 # %% ../nbs/10_recipes.ipynb #546bf539

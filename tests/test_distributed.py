@@ -3,7 +3,7 @@ import json, os, socket, subprocess, sys, textwrap
 
 import pytest
 
-from cifar_cam.training import hold
+from cifar_cam.core import hold
 from conftest import COMMAND
 
 SCRIPT = textwrap.dedent("""
