@@ -26,7 +26,7 @@ def cache_folder() -> Path:
     return Path(user_cache_dir("cifar_cam", appauthor=False))
 
 def _place(root=None) -> Path:
-    "The one folder to look in; who names the folder of the batches means the one that holds it."
+    "The one folder to look in; where the folder of the batches is named, the one that holds it is meant."
     given = root or os.environ.get("CIFAR_CAM_DATA")
     try: place = Path(given or cache_folder()).expanduser()
     except TypeError: raise InputError(f"root must be a folder, as text or a Path, got {_describe(root)}") from None
@@ -178,7 +178,7 @@ def channel_stats(images:np.ndarray,  # uint8 [N,32,32,3]
     "Mean and standard deviation of each colour channel over all pixels of all images."
     _check_images(images)
     if len(images) == 0: raise InputError("channel_stats needs at least one image, got none")
-    chunks = np.array_split(images, -(-len(images) // 1000))
+    chunks = np.array_split(images, -(-len(images) // 1000))  # divided and rounded up
     counts = sum(np.stack([np.bincount(part[..., c].ravel(), minlength=256) for c in range(3)]) for part in chunks)
     values, n = np.arange(256) / 255, counts[0].sum()
     mean = counts @ values / n
@@ -240,7 +240,7 @@ def show_grid(images,  # ImageSet, uint8 [N,H,W,3], or a normalised float tensor
     import matplotlib.pyplot as plt
     images, titles, title = _to_draw(images, titles, title, ncols, mean, std)
     ncols = min(ncols, len(images))
-    nrows = -(-len(images) // ncols)
+    nrows = -(-len(images) // ncols)  # rounded up
     fig, axes = plt.subplots(nrows, ncols, figsize=(ncols*size, nrows*size*(1.25 if titles is not None else 1)), squeeze=False)
     for ax in axes.flat: ax.set_axis_off()
     for i, (ax, image) in enumerate(zip(axes.flat, images)):
