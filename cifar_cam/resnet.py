@@ -113,6 +113,6 @@ def layer_table(model:nn.Module,  # left as it is: a copy is summarised
                 ) -> str:
     "Every layer's output shape and parameters, by torchsummary, as one text."
     from torchsummary import summary
-    text, twin = io.StringIO(), copy.deepcopy(model).cpu().float().eval()
-    with redirect_stdout(text), torch.random.fork_rng(devices=[]): summary(twin, (3, size, size), device="cpu")
+    text, copied = io.StringIO(), copy.deepcopy(model).cpu().float().eval()
+    with redirect_stdout(text), torch.random.fork_rng(devices=[]): summary(copied, (3, size, size), device="cpu")
     return text.getvalue()
