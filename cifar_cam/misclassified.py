@@ -170,10 +170,11 @@ def plot_class_accuracy(predictions:Predictions):  # see `predict`
     n = np.bincount(p.labels, minlength=len(acc))
     error = np.sqrt(acc * (1 - acc) / np.maximum(n, 1))
     fig, ax = plt.subplots(figsize=(6, .8 + .2 * len(acc)), layout="constrained")
-    ax.barh(range(len(acc)), 100 * acc, xerr=100 * error, color=COLORS[4], ecolor="black", capsize=2)
+    ax.errorbar(100 * acc, range(len(acc)), xerr=100 * error, fmt="o", color=COLORS[0], ecolor="black", capsize=2)
     ax.axvline(100 * p.accuracy, ls="--", color=COLORS[5], label=f"all: {p.accuracy:.1%}")
-    ax.set(yticks=range(len(acc)), yticklabels=[f"{c} ({k:,})" for c, k in zip(p.classes, n)], xlim=(0, 100),
+    ax.set(yticks=range(len(acc)), yticklabels=[f"{c} ({k:,})" for c, k in zip(p.classes, n)],
            xlabel="accuracy (%) with standard error", title=f"{p.name}: class (number of images)")
+    ax.grid(axis="x")
     ax.invert_yaxis()
     fig.legend(loc="outside right upper")
     return fig
