@@ -1,5 +1,6 @@
-"Draw `nbs/images/front.png`: confident mistakes of the shipped ResNet18 on CIFAR-10 and where it looked. Run it from the top folder."
+"Draw `nbs/images/front.png`: confident mistakes of the shipped ResNet18 on CIFAR-10, and Grad-CAM at two layers. Run it from the top folder."
 import io
+import warnings
 
 import matplotlib
 
@@ -19,24 +20,26 @@ model = model_for(test)
 predictions = predict(model, test)
 picked = predictions.mistakes[:6]
 x = normalize(test.images[picked])
-rows = {"true / predicted": None, "evidence for the\npredicted class": torch.from_numpy(predictions.predicted[picked]),
-        "evidence for the\ntrue class": torch.from_numpy(test.labels[picked])}
+asked = torch.from_numpy(predictions.predicted[picked])
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # layer4 is coarse: its row says so
+    maps = {f"Grad-CAM\nat {layer}\n({n}x{n} cells)": grad_cam(model, x, layer, target=asked) for layer, n in (("layer3", 8), ("layer4", 4))}
 
 book_style()
-figure, axes = plt.subplots(3, 6, figsize=(9, 5))
-for row, (name, target) in zip(axes, rows.items()):
-    heat = None if target is None else grad_cam(model, x, "layer3", target=target)
-    for k, (axis, i) in enumerate(zip(row, picked)):
-        image = test.images[i]
-        axis.imshow(image if heat is None else overlay(image, heat[k]))
-        axis.set(xticks=[], yticks=[])
-        if heat is None:
-            true, said = test.classes[test.labels[i]], test.classes[predictions.predicted[i]]
-            axis.set_title(f"{true} / {said}\np {predictions.confidence[i]:.2f}")
-    row[0].set_ylabel(name)
+figure, axes = plt.subplots(3, 6, figsize=(7.4, 4.1))
+for axis, i in zip(axes[0], picked):
+    true, said = test.classes[test.labels[i]], test.classes[predictions.predicted[i]]
+    axis.imshow(test.images[i])
+    axis.set_title(f"{true}\n{said}\n{predictions.confidence[i]:.0%}", fontsize=9)
+for row, heat in zip(axes[1:], maps.values()):
+    for axis, i, heat_map in zip(row, picked, heat): axis.imshow(overlay(test.images[i], heat_map))
+axes[0, 0].text(-.06, 1.06, "true class\npredicted class\nits probability", ha="right", va="bottom", transform=axes[0, 0].transAxes)
+for row, name in zip(axes[1:], maps):
+    row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+for axis in axes.flat: axis.set(xticks=[], yticks=[])
 scale = matplotlib.cm.ScalarMappable(norm=matplotlib.colors.Normalize(0, 1), cmap="viridis")
-figure.colorbar(scale, ax=axes[1:], label="share of the map's maximum", shrink=.8)
-figure.suptitle(f"{test.name}: six confident mistakes of a ResNet18, Grad-CAM at layer3")
+figure.colorbar(scale, ax=axes[1:], label="share of the map's maximum", shrink=.9)
+figure.suptitle(f"{test.name}: six confident mistakes of a ResNet18, and Grad-CAM for the class that it predicted", fontsize=10)
 drawn = io.BytesIO()
-figure.savefig(drawn, dpi=95)
-Image.open(drawn).convert("RGB").quantize(256, kmeans=5).save("nbs/images/front.png", optimize=True)
+figure.savefig(drawn, dpi=150)
+Image.open(drawn).convert("RGB").save("nbs/images/front.png", optimize=True)
