@@ -105,6 +105,7 @@ _BODY = """
 <label>Method <select id="method"></select></label> <label>Layer <select id="layer"></select></label>
 <label>Opacity of the map <input id="opacity" type="range" min="0" max="100" value="50"></label></div>
 <p id="said" role="status" aria-live="polite"></p><p id="how"></p>
+<p style="font-size: .85em">A bright place is the method's claim about the network. Whether the claim is right has to be tested, layer by layer.</p>
 <div class="row">
 <figure><canvas id="picture" role="img"></canvas><figcaption>image</figcaption></figure>
 <figure><canvas id="map" role="img"></canvas><figcaption>heat map</figcaption></figure>
