@@ -10,7 +10,7 @@ __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'BASE', 'WEIGHTS', 'SHIPPED', 'Recipe'
            'shipped_for', 'model_for', 'model_card', 'ship']
 
 # %% ../nbs/10_recipes.ipynb #f5927a7c
-import json, os, time, warnings
+import json, warnings
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
