@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeName', 'Weights', 'Device', 'Precision', 'Layer',
            'Limit', 'Seed', 'Count', 'Rate', 'Width', 'RECORDS', 'IMAGES', 'Own', 'Tested', 'Photos', 'Explorer',
-           'claim', 'reserve', 'main', 'few', 'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
+           'SgdRecipe', 'claim', 'reserve', 'main', 'few', 'override', 'demo', 'train', 'evaluate', 'explain',
+           'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
 import errno, json, logging, os, shlex, shutil, signal, sys, tempfile, threading, time, warnings
@@ -18,7 +19,7 @@ import typer
 # %% ../nbs/12_command_line.ipynb #99e49aaa
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"]},
-                  help="Train a ResNet18 on CIFAR-10, see what it gets wrong, and see where it looked.")
+                  help="Train a ResNet18 on CIFAR-10, see what it gets wrong, and where Grad-CAM says that it looked.")
 
 # %% ../nbs/12_command_line.ipynb #11c29c6a
 def _version(asked:bool):
@@ -428,7 +429,7 @@ def _evaluation(p, about:str, skipped, ctx) -> dict:
                 standard_error=p.standard_error, loss=p.loss, class_accuracy=each, confusion=p.confusion().tolist(), skipped=skipped)
 
 def _print_evaluation(e:dict):
-    "Accuracy with its sampling error, loss, and each class."
+    "Accuracy with its standard error, loss, and each class."
     print(f"weights   {e['weights']}\ndata      {e['data']}, {e['images']:,} images")
     print(f"accuracy  {e['accuracy']:.2%} ± {e['standard_error']:.2%} (one standard error)\nloss      {e['loss']:.4f}")
     for (name, accuracy), row in zip(e["class_accuracy"].items(), e["confusion"]):
@@ -444,7 +445,7 @@ def evaluate(ctx:typer.Context, weights:Weights=None, data:Data="auto",
              images:Own=None, limit:Tested=None, device:Device="auto", out:Out=Path("cifar-cam-evaluate"), overwrite:Overwrite=False):
     """Measure trained weights.
 
-    Accuracy with its sampling error, loss, every class, and what is taken for what."""
+    Accuracy with its standard error, loss, every class, and what is taken for what."""
     folder = ctx.with_resource(reserve(out, "evaluate", overwrite))
     from cifar_cam.core import book_style, write_json
     from cifar_cam.misclassified import plot_confusion
@@ -514,7 +515,7 @@ def explain(ctx:typer.Context, photos:Photos, weights:Weights=None, layer:Layer=
             out:Out=Path("cifar-cam-explain"), overwrite:Overwrite=False):
     """Explain your own photographs.
 
-    What the network answers for each, and where it looked."""
+    What the network answers for each, and the Grad-CAM map of that answer."""
     folder = ctx.with_resource(reserve(out, "explain", overwrite))
     from cifar_cam.core import write_json, write_text
     from cifar_cam.report import explain_photos, photo_page
@@ -531,21 +532,36 @@ def explain(ctx:typer.Context, photos:Photos, weights:Weights=None, layer:Layer=
     print(f"the page: {folder/'report.html'}")
     return 1 if skipped else 0
 
+# %% ../nbs/12_command_line.ipynb #243709fc
+SgdRecipe = Annotated[str|None, typer.Option("--recipe", metavar="NAME", help="A recipe that trains with SGD. Default: toy for the toy set, else demo.")]
+
+def _with_sgd(name:str, **changes):  # as for `override`
+    "The recipe with some settings changed; refused if it trains with another optimizer than the range test."
+    from cifar_cam.core import InputError
+    recipe = override(name, **changes)
+    if recipe.optimizer == "sgd": return recipe
+    raise InputError(f"lr-find trains with sgd, the recipe {name} with {recipe.optimizer}, which needs other rates: "
+                     "name a recipe that trains with sgd, such as --recipe demo or --recipe toy")
+
 # %% ../nbs/12_command_line.ipynb #d85d79ff
 @app.command("lr-find")
-def lr_find(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", batch_size:Count=None, width:Width=None,
+def lr_find(ctx:typer.Context, recipe:SgdRecipe=None, data:Data="auto", batch_size:Count=None, width:Width=None,
             limit:Limit=None, seed:Seed=None,
             min_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X", help="The rate to begin with.")]=1e-4,
             max_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X",
                 help="Stop beyond this rate, also where the loss has not exploded.")]=1e6,
             device:Device="auto", precision:Precision="auto", out:Out=Path("cifar-cam-lr-find"), overwrite:Overwrite=False):
-    """Find a learning rate.
+    """Find a learning rate for SGD.
 
     Trains a copy of the network with a growing one until the loss explodes."""
     folder = ctx.with_resource(reserve(out, "lr-find", overwrite))
-    r = override(recipe, batch_size=batch_size, width=width, seed=seed)
-    test, name = _range_test(r, data, limit, device, precision, min_lr, max_lr)
-    _write_range_test(ctx, folder, test, recipe, name)
+    from cifar_cam.data import load_data
+    if recipe: _with_sgd(recipe)
+    images = load_data(data)[0]
+    name = recipe or ("toy" if images.name.startswith("toy") else "demo")
+    r = _with_sgd(name, batch_size=batch_size, width=width, seed=seed)
+    images = few(images, limit, r.seed)
+    _write_range_test(ctx, folder, _range_test(r, images, device, precision, min_lr, max_lr), name, images.name)
 
 # %% ../nbs/12_command_line.ipynb #9d5642a9
 def _write_range_test(ctx, folder:Path, test, recipe:str, name:str):
@@ -560,19 +576,18 @@ def _write_range_test(ctx, folder:Path, test, recipe:str, name:str):
     found = dict(best=test.best, suggestion=test.suggestion, diverged=test.diverged, doubt=test.doubt)
     write_json(folder/"lr_find.json", dict(command="lr-find", command_line=_line(ctx), recipe=recipe, data=name, **found,
                                            lrs=test.lrs, losses=test.losses, smooth=test.smooth))
-    print(f"lowest loss at {test.best:.2g}; suggestion{' (not to be trusted)' if test.doubt else ''}: --lr {test.suggestion:.2g}")
+    print(f"lowest loss at {test.best:.2g}; suggestion{' (not to be trusted)' if test.doubt else ''}: --recipe {recipe} --lr {test.suggestion:.2g}")
     print(f"written: {folder/'lr_find.json'}, {folder/'lr_find.png'}")
 
 # %% ../nbs/12_command_line.ipynb #396677dd
-def _range_test(recipe, data, limit, device, precision, min_lr, max_lr):
-    "The range test of a recipe, and the name of the images it ran on."
+def _range_test(recipe, images, device, precision, min_lr, max_lr):
+    "The range test of a recipe that trains with SGD."
     from cifar_cam.augment import build
     from cifar_cam.core import seed_everything
-    from cifar_cam.data import load_data, make_loader
+    from cifar_cam.data import make_loader
     from cifar_cam.schedules import lr_range_test
-    images = few(load_data(data)[0], limit, recipe.seed)
     seed_everything(recipe.seed)
     loader = make_loader(images, build(recipe.policy, recipe.mean, recipe.std), recipe.batch_size, True, recipe.seed)
     print(f"{images.name}: batches of {recipe.batch_size}, a growing learning rate", flush=True)
     return lr_range_test(recipe.model(), loader, min_lr, momentum=recipe.momentum, max_steps=10_000, lr_max=max_lr,
-                         device=device, precision=precision), images.name
+                         device=device, precision=precision)
