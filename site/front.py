@@ -36,7 +36,9 @@ for row, heat in zip(axes[1:], maps.values()):
 axes[0, 0].text(-.06, 1.06, "true class\npredicted class\nits probability", ha="right", va="bottom", transform=axes[0, 0].transAxes)
 for row, name in zip(axes[1:], maps):
     row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-for axis in axes.flat: axis.set(xticks=[], yticks=[])
+for axis in axes.flat:
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
 scale = matplotlib.cm.ScalarMappable(norm=matplotlib.colors.Normalize(0, 1), cmap="viridis")
 figure.colorbar(scale, ax=axes[1:], label="share of the map's maximum", shrink=.9)
 figure.suptitle(f"{test.name}: six confident mistakes of a ResNet18, and Grad-CAM for the class that it predicted", fontsize=10)
