@@ -48,6 +48,10 @@ def _seconds(f, device="cpu") -> float:
     return round(time.perf_counter() - start, 7)
 
 # %% ../nbs/A2_speed.ipynb #5d1f0a6e
+def _turns(sides, rounds:int):
+    "Each side once a round, in the other direction in every second round."
+    for k in range(rounds): yield from list(sides)[::1 - 2*(k % 2)]
+
 def race(sides:dict,  # name -> function without arguments, or a pair of them: the first is called before, untimed
          items=1,  # how many things (images, maps) one call works on: a number, or one per name
          repeats:int=5,  # rounds that count
@@ -60,9 +64,8 @@ def race(sides:dict,  # name -> function without arguments, or a pair of them: t
     for name, f in sides.items():
         try: first[name] = _seconds(f[-1] if isinstance(f, tuple) else f, device)
         except Exception as e: failed[name] = f"{type(e).__name__}: {' '.join(str(e).split())[:200]}"
-    seconds, order = {name: [] for name in first}, list(first)
-    for k in range(repeats):
-        for name in order[::1 - 2*(k % 2)]: seconds[name].append(_seconds(sides[name], device))
+    seconds = {name: [] for name in first}
+    for name in _turns(first, repeats): seconds[name].append(_seconds(sides[name], device))
     items = items if isinstance(items, dict) else dict.fromkeys(sides, items)
     return dict(seconds=seconds, first=first, items=items, failed=failed)
 
@@ -252,9 +255,8 @@ def measure_memory(batches=(128, 512), width:int=64, device="cpu", repeats:int=5
     out = {}
     for batch in batches:
         seconds = {"handed back": [], "kept": []}
-        for k in range(repeats):
-            for side in list(seconds)[::1 - 2*(k % 2)]:
-                seconds[side].append(fresh("step_alone", kept=side == "kept", batch=batch, width=width, device=str(device)))
+        for side in _turns(seconds, repeats):
+            seconds[side].append(fresh("step_alone", kept=side == "kept", batch=batch, width=width, device=str(device)))
         out[str(batch)] = dict(seconds=seconds, first={}, items=dict.fromkeys(seconds, batch), failed={})
     return dict(base="handed back", unit="images/s", by="batch", width=width, races=out)
 
@@ -652,7 +654,7 @@ def headlines(record:dict,  # of `measure`
 # %% ../nbs/A2_speed.ipynb #a53108f7
 def read_record(path) -> dict:
     "A record of `measure`; an empty one where there is none."
-    return read_json(path, "record of cifar_cam.bench", "parts") if Path(path).exists() else dict(parts={})
+    return read_json(path, "record of cifar_cam.bench", parts=dict) if Path(path).exists() else dict(parts={})
 
 # %% ../nbs/A2_speed.ipynb #c04b0c17
 def measure(parts=None,  # names in `PARTS`; None: all
@@ -662,8 +664,7 @@ def measure(parts=None,  # names in `PARTS`; None: all
             ) -> dict:
     "Measure the parts one after the other, print each, and keep the record after each."
     parts, device = list(PARTS if parts is None else parts), str(choose_device(device))
-    unknown = [p for p in parts if p not in PARTS]
-    if unknown: raise InputError(f"parts must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
+    if unknown := [p for p in parts if p not in PARTS]: raise InputError(f"parts must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
     record = read_record(out) if out else dict(parts={})
     if out: write_json(out, record)  # what cannot be written fails now, not after minutes
     here = machine(device)  # as it was before any part of this measurement

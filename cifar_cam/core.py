@@ -116,16 +116,18 @@ def write_json(path, data):
 # %% ../nbs/00_core.ipynb #0985bb52
 def read_json(path,
               what:str,  # what the file should be, for messages
-              *keys,  # names that must stand in it
+              **kinds,  # names that must stand in it, each with its type
               ) -> dict:
-    "The JSON object in the file at `path`; refused with `InputError` if it is missing, damaged or without one of `keys`."
+    "The JSON object in the file at `path`; refused with `InputError` if it is missing, damaged or without one of `kinds`."
     path = Path(path)
     try: data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e: raise InputError(f"there is no {what} that can be read at {path}: {e.strerror}") from None
     except ValueError as e: raise InputError(f"{path} is no {what}, as it is not JSON: {e}") from None
     if not isinstance(data, dict): raise InputError(f"{path} is no {what}: it must hold one JSON object, got {type(data).__name__}")
-    missing = [k for k in keys if k not in data]
+    missing = [k for k in kinds if k not in data]
     if missing: raise InputError(f"{path} is no {what}: it has no {', '.join(missing)}")
+    wrong = [f"{k} must be of type {kind.__name__}, got {type(data[k]).__name__}" for k, kind in kinds.items() if not isinstance(data[k], kind)]
+    if wrong: raise InputError(f"{path} is no {what}: {', '.join(wrong)}")
     return data
 
 # %% ../nbs/00_core.ipynb #d495d838

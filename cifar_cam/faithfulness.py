@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['BASELINES', 'THRESHOLDS', 'LOW_IS_GOOD', 'SLOW', 'baseline_maps', 'cells_of', 'maps_by', 'mean_ci', 'verdict',
-           'stages', 'randomise', 'ssim', 'spearman', 'randomisation', 'pixel_order', 'perturb', 'curve', 'area',
-           'road', 'scores_of', 'located', 'fingerprint', 'summarise', 'measure', 'plant_mark']
+           'outcome', 'stages', 'randomise', 'ssim', 'spearman', 'randomisation', 'pixel_order', 'perturb', 'curve',
+           'area', 'road', 'scores_of', 'located', 'fingerprint', 'summarise', 'measure', 'plant_mark']
 
 # %% ../nbs/09_faithfulness.ipynb #88db9f81
 import copy, hashlib, warnings
@@ -59,9 +59,8 @@ def maps_by(
     "Maps by any method, or by none."
     method, _, own = method.partition("@")
     layer = own or layer
-    if method in BASELINES:
-        cells = cells_of(model, x, layer) if method == "random" else (8, 8)
-        return baseline_maps(method, len(x), x.shape[2:], seed, cells)
+    if method == "random": return baseline_maps(method, len(x), x.shape[2:], seed, cells_of(model, x, layer))
+    if method in BASELINES: return baseline_maps(method, len(x), x.shape[2:])
     return grad_cam(model, x, layer, target) if method == "gradcam" else cam(model, x, layer, target, method)
 
 # %% ../nbs/09_faithfulness.ipynb #b63b4ab9
@@ -74,6 +73,10 @@ def mean_ci(values)->tuple[float, float]:  # mean, and half width of its 95 % in
 def verdict(mean:float, half:float)->str:  # "better", "worse" or "not different"
     "What a difference (positive is good) and the half width of its interval allow to say."
     return "better" if mean > half else "worse" if mean < -half else "not different"
+
+def outcome(gain:dict)->str:  # of measure -> mean and half width
+    "`verdict` on the gain in each of the three measures, in words."
+    return ", ".join(f"{verdict(*gain[name.lower()])} in {name}" for name in ("deletion", "insertion", "ROAD"))
 
 # %% ../nbs/09_faithfulness.ipynb #e523c712
 def stages(model:nn.Module)->list[str]:  # names of its parts with weights, from the output back to the input
@@ -327,7 +330,7 @@ def _note(path, result, method, progress):
 def _continued(path, **facts):
     "A record of these facts, with the rows measured so far; refused if the file holds those of other images, weights or another layer."
     if not (path and Path(path).is_file()): return dict(**facts, rows={})
-    old = read_json(path, "record of maps", *facts, "rows")
+    old = read_json(path, "record of maps", rows=dict, **{k: type(v) for k, v in facts.items()})
     differ = [k for k in facts if old[k] != facts[k]]
     if differ: raise InputError(f"the rows in {path} were measured with other {', '.join(differ)}: name another file, or delete this one")
     return dict(**facts, rows=old["rows"])

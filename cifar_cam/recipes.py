@@ -385,7 +385,7 @@ def read_records(folder=RUNS) -> dict:  # recipe name -> list of records, one pe
     "All run records below `folder`."
     records = {}
     for path in sorted(Path(folder).glob("*/run*.json")):
-        record = read_json(path, "record of a run", "recipe", "data", "test")
+        record = read_json(path, "record of a run", recipe=dict, data=str, test=dict)
         records.setdefault(record["recipe"]["name"], []).append(record)
     return {name: sorted(runs, key=lambda r: r["recipe"]["seed"]) for name, runs in records.items()}
 
@@ -468,7 +468,7 @@ def _trial(recipe:Recipe, images:ImageSet, valid:ImageSet, **how) -> dict:
 # %% ../nbs/10_recipes.ipynb #9155ba1b
 def read_study(path) -> dict|None:
     "The trials in a file written by `ablate`; None if there is no such file."
-    return read_json(path, "record of trials", "trials") if Path(path).is_file() else None
+    return read_json(path, "record of trials", trials=list) if Path(path).is_file() else None
 
 # %% ../nbs/10_recipes.ipynb #5babe45b
 def _study(path:Path, base:Recipe, images:ImageSet, valid:ImageSet) -> dict:
@@ -603,7 +603,7 @@ def ship(folder,  # of a finished run: `weights.safetensors`, `run.json`, `histo
          ) -> dict:  # the record, with what the shipped file reaches
     "Put a run's weights into the package in half precision, measure that file, and keep record and model card."
     folder, weights, runs = Path(folder), Path(weights), Path(runs)
-    record = read_json(folder/"run.json", "record of a finished run", "recipe", "test")
+    record = read_json(folder/"run.json", "record of a finished run", recipe=dict, test=dict)
     model, meta = load_weights(folder/"weights.safetensors")
     if record["test"]["name"] != test.name: raise InputError(f"the run was measured on {record['test']['name']}, got {test.name}")
     name, r = record["recipe"]["name"], record["recipe"]

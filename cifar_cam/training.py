@@ -47,9 +47,9 @@ class History:
 # %% ../nbs/04_training.ipynb #3ad9b76e
 def read_history(path) -> History:
     "Read what `History.to_json` wrote."
-    what, names = "history written by History.to_json", [f.name for f in fields(History)]
-    found = read_json(path, what, *names)
-    if unknown := found.keys() - set(names): raise InputError(f"{path} is no {what}: it has {', '.join(sorted(unknown))}")
+    what, kinds = "history written by History.to_json", {f.name: f.type for f in fields(History)}
+    found = read_json(path, what, **kinds)
+    if unknown := found.keys() - kinds.keys(): raise InputError(f"{path} is no {what}: it has {', '.join(sorted(unknown))}")
     return History(**found)
 
 # %% ../nbs/04_training.ipynb #93456b1c
