@@ -48,6 +48,11 @@ def cells_of(model:nn.Module, x:torch.Tensor, layer)->tuple[int, int]:  # rows a
     "How many cells a map of this layer has before it is enlarged."
     with warnings.catch_warnings(action="ignore", category=UserWarning): return tuple(grad_cam(model, x[:1], layer, raw=True).shape[1:])
 
+def _at_layer(method, layer=None):
+    "\"gradcam@layer4\" -> gradcam, layer4; the given layer where none is named."
+    name, _, own = method.partition("@")
+    return name, own or layer
+
 def maps_by(
     method:str,  # a name in `METHODS` or in `BASELINES`; "gradcam@layer4" or "random@layer4" overrides `layer`
     model:nn.Module,  # the network
@@ -57,8 +62,7 @@ def maps_by(
     seed:int=0,  # of random maps
 )->torch.Tensor:  # float32 [N,H,W] in [0, 1]
     "Maps by any method, or by none."
-    method, _, own = method.partition("@")
-    layer = own or layer
+    method, layer = _at_layer(method, layer)
     if method == "random": return baseline_maps(method, len(x), x.shape[2:], seed, cells_of(model, x, layer))
     if method in BASELINES: return baseline_maps(method, len(x), x.shape[2:])
     return grad_cam(model, x, layer, target) if method == "gradcam" else cam(model, x, layer, target, method)
@@ -294,21 +298,21 @@ def _fading(method, model, x, layer):
 
 def _rival(baseline, method):
     "The baseline that this method is compared with: noise as coarse as the maps of the method's own layer, if it names one."
-    own = method.partition("@")[2]
-    return f"random@{own}" if own and baseline == "random" else baseline
+    layer = _at_layer(method)[1]
+    return f"random@{layer}" if layer and baseline == "random" else baseline
 
 def _row(method, values, model, x, layer):
     "What the record says of one method; with its number of images where it has fewer than the record."
-    name, _, own = method.partition("@")
+    name, layer = _at_layer(method, layer)
     n, rivals = len(values[method]["road"]), () if name in BASELINES else BASELINES
     row = summarise(values[method], {b: {k: v[:n] for k, v in values[_rival(b, method)].items()} for b in rivals})
     if n < len(x): row = dict(images=n, **row)
-    if rivals or name == "random": row["noise"] = "{}x{}".format(*cells_of(model, x, own or layer))
+    if rivals or name == "random": row["noise"] = "{}x{}".format(*cells_of(model, x, layer))
     if rivals: row["randomised"] = _fading(method, model, x[:8 if name in SLOW else 32], layer)
     return row
 
 # %% ../nbs/09_faithfulness.ipynb #a04e281e
-def _slow(method): return method.partition("@")[0] in SLOW
+def _slow(method): return _at_layer(method)[0] in SLOW
 def _is_there(rows, method): return method in rows and ("@" not in method or "noise" in rows[method])
 
 def _plan(rows, methods, n, n_slow):

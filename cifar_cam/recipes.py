@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'BASE', 'WEIGHTS', 'SHIPPED', 'Recipe', 'save_recipe', 'recipe_from_dict',
            'load_recipe', 'device_name', 'run_recipe', 'make_record', 'Run', 'get_recipe', 'train', 'read_records',
-           'shipped_record', 'read_reported', 'standard_error', 'seed_spread', 'results_table', 'ablations',
-           'read_study', 'ablate', 'compare_trials', 'ablation_table', 'plot_ablation', 'load_pretrained',
+           'shipped_record', 'read_reported', 'standard_error', 'seed_spread', 'results_table', 'twin_difference',
+           'ablations', 'read_study', 'ablate', 'compare_trials', 'ablation_table', 'plot_ablation', 'load_pretrained',
            'shipped_for', 'model_for', 'model_card', 'ship']
 
 # %% ../nbs/10_recipes.ipynb #f5927a7c
@@ -438,6 +438,15 @@ def results_table(folder=RUNS) -> str:
         told = f"{said['test_accuracy']:.2%}, {said['epochs']} epochs" if said else ""
         lines += [[f"`{name}`", told, *row] for row in _rows(recipe, records.get(name, []), said)]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+# %% ../nbs/10_recipes.ipynb #599294ba
+def twin_difference(slip:str, folder=RUNS) -> tuple[float, float]|None:  # accuracy, as a fraction, that mending won, and its sampling error
+    "The result of `slip`'s twin minus that of `slip` itself, mean over seeds; None where a run of either is missing."
+    records = read_records(folder)
+    runs = [[r["test"] for r in records.get(name, [])] for name in (slip, f"{slip}-fixed")]
+    if not all(runs): return None
+    before, after = (float(np.mean([t["accuracy"] for t in tests])) for tests in runs)
+    return after - before, sum(standard_error(a, tests[0]["images"])**2 for a, tests in zip((before, after), runs))**.5
 
 # %% ../nbs/10_recipes.ipynb #60905f5b
 BASE = "as it is"  # the name of the trial that changes nothing
