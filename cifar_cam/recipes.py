@@ -366,7 +366,7 @@ def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
           workers:int=0,  # processes that prepare batches
           tensorboard:bool=False,  # also log for TensorBoard, in `out`/tensorboard?
           progress:bool=True,  # show a bar and a line per epoch?
-          limit:int|None=None,  # train on this many images, a stratified choice
+          limit:int|None=None,  # use this many images, a stratified choice; validation images are among them
           n_valid:int|None=None,  # validation images; None: a tenth; 0: measure on the test images after every epoch
           watch:bool=True,  # measure after every epoch? False with n_valid=0: the test images are looked at once, at the end
           ) -> Run:
@@ -592,14 +592,15 @@ def model_for(images:ImageSet) -> torch.nn.Module:
 # %% ../nbs/10_recipes.ipynb #0d9b3891
 def model_card(record:dict) -> str:  # Markdown
     "What a user of shipped weights must know, made from the record of the run."
-    test, shipped, mirrored = record["test"], record["shipped"], record["variants"]["with mirror images"]
+    test, shipped, twice = record["test"], record["shipped"], record.get("variants", {}).get("with mirror images")
+    mirrored = f"; with mirror images {twice['accuracy']:.2%}" if twice else ""
     by_class = sorted(test["class_accuracy"].items(), key=lambda item: item[1])
     return f"""# Weights `{record['recipe']['name']}`
 
 - **Model**: {record['recipe']['arch']} for 32x32 images, {record['recipe']['width']} channels in the first stage; {shipped['dtype']}, safetensors, loaded as float32.
 - **Input**: RGB, values in [0, 1], minus mean {record['recipe']['mean']}, divided by standard deviation {record['recipe']['std']}.
 - **Trained on**: {record['data']}, {record['train_images']:,} images, {record['epochs']} epochs, seed {record['recipe']['seed']}, {record['precision']}, {record['device']}, {record['train_seconds']/60:.0f} minutes, {record['date']}.
-- **Accuracy** on {test['name']}, {test['images']:,} images: {test['accuracy']:.2%} as trained, {shipped['accuracy']:.2%} as shipped ({shipped['correct']:,} right); with mirror images {mirrored['accuracy']:.2%}. Standard error {standard_error(test['accuracy'], test['images']):.2%}. One run: nothing is said about other seeds.
+- **Accuracy** on {test['name']}, {test['images']:,} images: {test['accuracy']:.2%} as trained, {shipped['accuracy']:.2%} as shipped ({shipped['correct']:,} right){mirrored}. Standard error {standard_error(test['accuracy'], test['images']):.2%}. One run: nothing is said about other seeds.
 - **Best and worst class**: {by_class[-1][0]} {by_class[-1][1]:.1%}, {by_class[0][0]} {by_class[0][1]:.1%}.
 - **Licence**: Apache-2.0, as the package. The data set has terms of its own.
 - **Limits**: it knows ten classes and must answer one of them, for any image at all. How sure it says it is was checked on no photographs from elsewhere. For teaching.
