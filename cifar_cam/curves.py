@@ -33,10 +33,8 @@ def _draw(ax, panel, history, color):
         ax.plot(epochs, [factor * v for v in values], style, color=color, marker=".", ms=4, lw=1.3)
 
 def _draw_lr(ax, history, color):
-    "A line over the batches where `history.lrs` has them, else each epoch's first value, held for that epoch."
+    "Each epoch's first value, held for that epoch."
     epochs, values = _series(history, "lr")
-    lrs = getattr(history, "lrs", None)
-    if lrs: return ax.plot([epochs[-1] * i / len(lrs) for i in range(len(lrs))], lrs, color=color, lw=1.3)
     if values: ax.plot([epochs[0] - 1, *epochs], [values[0], *values], drawstyle="steps-pre", color=color, lw=1.3)
 
 # %% ../nbs/06_curves.ipynb #ccb6479d
