@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'RECIPE_NAMES', 'Out', 'Overwrite', 'Quiet', 'Data', 'RecipeName', 'Weights', 'Device', 'Precision', 'Layer',
-           'Limit', 'Seed', 'Count', 'Rate', 'Width', 'RECORDS', 'IMAGES', 'Own', 'Tested', 'Photos', 'Explorer',
-           'SgdRecipe', 'claim', 'reserve', 'main', 'few', 'override', 'demo', 'train', 'evaluate', 'explain',
-           'lr_find']
+           'Limit', 'Seed', 'Epochs', 'Batch', 'Rate', 'Width', 'RECORDS', 'Decay', 'Optimizer', 'Scheduler', 'Valid',
+           'NoWatch', 'LimitBoth', 'IMAGES', 'Own', 'Tested', 'Photos', 'Explorer', 'SgdRecipe', 'claim', 'reserve',
+           'main', 'few', 'override', 'demo', 'train', 'evaluate', 'explain', 'lr_find']
 
 # %% ../nbs/12_command_line.ipynb #5a10d39d
 import errno, json, logging, os, shlex, shutil, signal, sys, tempfile, threading, time, warnings
@@ -48,16 +48,20 @@ Out = Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write: a new
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result of the same command in --out.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No bar, and no line per epoch.")]
 Data = Annotated[str, typer.Option(metavar="NAME", help="cifar10 (from disk, else a download of 170 MB), toy (drawn), or auto: "
-                                               "CIFAR-10 if it is on disk, else toy.")]
+                                               "CIFAR-10 if it is on disk, else toy. On disk means in the folder that the variable "
+                                               "CIFAR_CAM_DATA names, or else in the cache folder; where CIFAR_CAM_DOWNLOAD is 1, "
+                                               "auto downloads before it draws.")]
 RecipeName = Annotated[str, typer.Option("--recipe", metavar="NAME", help=f"One of {', '.join(RECIPE_NAMES)}.")]
 Weights = Annotated[Path|None, typer.Option(metavar="FILE", help="A weights.safetensors, or the folder of a run. Default: the network that "
                                                         "ships with the package.")]
-Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, mps, or one of several by its number, such as cuda:1.")]
 Precision = Annotated[str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.")]
-Layer = Annotated[str, typer.Option(metavar="NAME", help="The layer whose Grad-CAM maps are shown.")]
+Layer = Annotated[str|None, typer.Option(metavar="NAME", help="The layer whose Grad-CAM maps are shown. Default: layer3 and layer4.")]
 Limit = Annotated[int|None, typer.Option(min=20, metavar="N", help="Use only N training images, the same share of each class.")]
-Seed = Annotated[int|None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Decides first weights, order and augmentation.")]
-Count = Annotated[int|None, typer.Option(min=1, metavar="N")]
+Seed = Annotated[int|None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Decides all that is drawn: first weights, order, "
+                                        "augmentation, and which images are taken for --limit, for validation, and in demo for the test.")]
+Epochs = Annotated[int|None, typer.Option(min=1, metavar="N", help="Passes over the training images.")]
+Batch = Annotated[int|None, typer.Option(min=1, metavar="N", help="Images per step.")]
 Rate = Annotated[float|None, typer.Option(max=1e6, metavar="X", help="Learning rate; the peak, where the schedule has one.")]
 Width = Annotated[int|None, typer.Option(min=1, metavar="N", help="Channels of the first stage: 64 for a ResNet18, 16 for its small twin.")]
 
@@ -235,33 +239,73 @@ def few(images,  # ImageSet
         seed:int=0):  # decides which
     "A choice of n images with the same share of every class, which says so in its name; all of them if there are no more."
     from dataclasses import replace
+    from cifar_cam.core import InputError
     from cifar_cam.data import split
     if n is None or n >= len(images): return images
-    return replace(split(images, n, seed)[1], name=f"{images.name}, {n:,} of {len(images):,}")
+    try: chosen = split(images, n, seed)[1]
+    except InputError as e:
+        raise InputError(f"no choice of {n} among the {len(images):,} images of {images.name} has the same share of every class: "
+                         f"leave --limit out, or name another number ({e})") from None
+    return replace(chosen, name=f"{images.name}, {n:,} of {len(images):,}")
+
+# %% ../nbs/12_command_line.ipynb #597123fb
+def _stretched(options:dict, epochs:int, before:int) -> dict:
+    "The options of a schedule, with those that count epochs as long for `epochs` as they were for `before`."
+    new = dict(options)
+    for name in {"T_max", "step_size"} & new.keys(): new[name] = max(1, round(new[name] * epochs / before))
+    if "points" in new: new["points"] = tuple((x * epochs / before, lr) for x, lr in new["points"])
+    return new
+
+# %% ../nbs/12_command_line.ipynb #ffc48f83
+def _check_optimizer(recipe, changes:dict):
+    "Refuse another optimizer with the numbers that were chosen for the recipe's own."
+    from cifar_cam.core import InputError
+    if changes.get("optimizer", recipe.optimizer) == recipe.optimizer: return
+    chosen = {"lr": recipe.scheduler_options.get("max_lr", recipe.lr), "weight_decay": recipe.weight_decay}
+    missing = [f"--{name.replace('_', '-')} X" for name, value in chosen.items() if value and name not in changes]
+    if not missing: return
+    has = " and ".join(f"{name} {value:g}" for name, value in chosen.items() if value)
+    raise InputError(f"{recipe.name} has {has}, chosen for {recipe.optimizer}: with {changes['optimizer']} add {' and '.join(missing)}")
+
+# %% ../nbs/12_command_line.ipynb #53787728
+def _schedule_options(recipe, changes:dict) -> dict:
+    "The options of the schedule, when these settings of the recipe are changed."
+    from cifar_cam.core import InputError
+    scheduler, epochs = changes.get("scheduler", recipe.scheduler), changes.get("epochs", recipe.epochs)
+    options = _stretched(recipe.scheduler_options, epochs, recipe.epochs)
+    if scheduler != recipe.scheduler:
+        if scheduler == "piecewise": raise InputError("piecewise needs points, epochs with their rates, which only a recipe can name: "
+                                                      "choose constant, onecycle, step, plateau or cosine")
+        options = {"step_size": max(1, epochs // 3)} if scheduler == "step" else {}
+    if "lr" in changes and "max_lr" in options: options["max_lr"] = changes["lr"]
+    if "lr" in changes and "points" in options:
+        raise InputError(f"the schedule of {recipe.name} names its learning rates: --lr needs another --scheduler with it")
+    return options
 
 # %% ../nbs/12_command_line.ipynb #19540577
 def override(name:str,  # of a recipe
              **changes,  # settings to replace; what is None stays as it is
              ):  # -> Recipe
-    "The recipe of that name with some settings changed."
+    "The recipe of that name with some settings changed, and with them those that hang together with them."
     from dataclasses import replace
-    from cifar_cam.core import InputError
     from cifar_cam.recipes import get_recipe
     recipe, changes = get_recipe(name), {k: v for k, v in changes.items() if v is not None}
-    options = dict(recipe.scheduler_options)
-    if changes.get("scheduler", recipe.scheduler) != recipe.scheduler:
-        options = {"step_size": max(1, changes.get("epochs", recipe.epochs) // 3)} if changes["scheduler"] == "step" else {}
-    if "lr" in changes and "max_lr" in options: options["max_lr"] = changes["lr"]
-    if "lr" in changes and "points" in options:
-        raise InputError(f"the schedule of {name} names its learning rates: --lr needs another --scheduler with it")
-    return replace(recipe, **changes, scheduler_options=options)
+    changed = replace(recipe, **changes, scheduler_options=_schedule_options(recipe, changes))
+    _check_optimizer(recipe, changes)
+    return changed
 
 # %% ../nbs/12_command_line.ipynb #39605886
-def _check_layer(recipe, layer:str):
-    "Draw one map with the untrained network, so that a wrong layer is refused now and not after the training."
+def _layers(layer:str|None) -> tuple:
+    "The layer that was named; those of the report where none was."
+    from cifar_cam.report import LAYERS
+    return LAYERS if layer is None else (layer,)
+
+def _check_layers(recipe, layers:tuple):
+    "Draw one map per layer with the untrained network, so that a wrong one is refused now and not after the training."
     import torch
     from cifar_cam.gradcam import grad_cam
-    grad_cam(recipe.model(), torch.zeros(1, 3, 32, 32), layer)
+    with warnings.catch_warnings(action="ignore"):  # the page says which maps are coarse
+        for layer in layers: grad_cam(recipe.model(), torch.zeros(1, 3, 32, 32), layer)
 
 # %% ../nbs/12_command_line.ipynb #d254248d
 def _line(ctx) -> str:
@@ -270,22 +314,22 @@ def _line(ctx) -> str:
     return printable(shlex.join(["cifar-cam", *ctx.obj]))
 
 # %% ../nbs/12_command_line.ipynb #a06451be
-def _leave(ctx, run, folder:Path, layer:str, started:float):
+def _leave(ctx, run, folder:Path, layers:tuple, started:float):
     "Write the page of a run, and say where it is; of several processes, the first does."
     from cifar_cam.report import write_report
     from cifar_cam.core import first_process
     if not first_process(): return
+    if ctx.info_name == "demo": _save(run, folder)  # before the page, which names the files beside it
     seconds = round(time.perf_counter() - started, 1)
-    page = write_report(run, folder, layer, command=ctx.info_name, command_line=_line(ctx), seconds=seconds)
-    if ctx.info_name == "demo": _save(run, folder)
+    page = write_report(run, folder, layers, command=ctx.info_name, command_line=_line(ctx), seconds=seconds)
     p = run.predictions
     print(f"test accuracy {p.accuracy:.1%} ± {p.standard_error:.1%} on {len(p):,} images of {p.name}")
     print(f"the page: {page}")
 
 # %% ../nbs/12_command_line.ipynb #00dda9a8
 @app.command()
-def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", epochs:Count=3, limit:Limit=2500, batch_size:Count=None,
-         seed:Seed=0, device:Device="auto", precision:Precision="auto", layer:Layer="layer3", quiet:Quiet=False, overwrite:Overwrite=False,
+def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", epochs:Epochs=3, limit:Limit=2500, batch_size:Batch=None,
+         seed:Seed=0, device:Device="auto", precision:Precision="auto", layer:Layer=None, quiet:Quiet=False, overwrite:Overwrite=False,
          width:Annotated[int|None, typer.Option(min=1, hidden=True)]=None,
          test_images:Annotated[int, typer.Option(min=20, hidden=True)]=1000):
     """Train briefly and write the page.
@@ -296,11 +340,11 @@ def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", ep
     from cifar_cam import recipes
     from cifar_cam.data import load_data
     recipe = override("demo", epochs=epochs, batch_size=batch_size, seed=seed, width=width)
-    _check_layer(recipe, layer)
+    _check_layers(recipe, _layers(layer))
     images, test = [few(s, n, seed) for s, n in zip(load_data(data), (limit, test_images))]
     print(f"{images.name}: {len(images):,} training and {len(test):,} test images", flush=True)
     run = recipes.train(recipe, (images, test), device=device, precision=precision, progress=not quiet, n_valid=0)
-    _leave(ctx, run, folder, layer, started)
+    _leave(ctx, run, folder, _layers(layer), started)
 
 # %% ../nbs/12_command_line.ipynb #84c84fe3
 def _save(run, folder:Path):
@@ -310,41 +354,55 @@ def _save(run, folder:Path):
     save_weights(run.model, folder/"weights.safetensors", recipe=run.recipe.name, data=run.history.data, classes=list(run.test.classes),
                  mean=list(run.recipe.mean), std=list(run.recipe.std), test=run.record["test"])
 
+# %% ../nbs/12_command_line.ipynb #a3311307
+Decay = Annotated[float|None, typer.Option(min=0, max=1e6, metavar="X", help="Weight decay, as the optimizer understands it.")]
+Optimizer = Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam, adamw or muon; another than the recipe's needs --lr, and "
+                                             "--weight-decay where the recipe has one.")]
+Scheduler = Annotated[str|None, typer.Option(metavar="NAME", help="constant, onecycle, step, plateau or cosine. Where the recipe has no "
+                                             "steps, step divides the rate by ten after each third of the epochs.")]
+Valid = Annotated[int|None, typer.Option(min=0, metavar="N", help="Validation images, set aside from those for training and measured after "
+                                         "each epoch. Default: a tenth; 0: none, and the test images are measured instead.")]
+NoWatch = Annotated[bool, typer.Option("--no-watch", help="Measure nothing on the way. With --valid 0: train on all images, and look at "
+                                       "the test images once, at the end.")]
+LimitBoth = Annotated[int|None, typer.Option("--limit", min=20, metavar="N", help="Use only N images, for training and validation "
+                                             "together, the same share of each class.")]
+
 # %% ../nbs/12_command_line.ipynb #d8aeef04
 @app.command()
-def train(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", epochs:Count=None, batch_size:Count=None,
-          lr:Rate=None, optimizer:Annotated[str|None, typer.Option(metavar="NAME", help="sgd, adam, adamw or muon.")]=None,
-          scheduler:Annotated[str|None, typer.Option(metavar="NAME", help="constant, onecycle, step, plateau or cosine.")]=None,
-          width:Width=None,
-          valid:Annotated[int|None, typer.Option(min=0, metavar="N", help="Validation images. Default: a tenth; 0: measure on the "
-                                                                         "test images after each epoch.")]=None,
-          limit:Limit=None, seed:Seed=None, device:Device="auto", precision:Precision="auto",
-          workers:Annotated[int, typer.Option(min=0, metavar="N", help="Processes that prepare batches.")]=0, layer:Layer="layer3",
+def train(ctx:typer.Context, recipe:RecipeName="book", data:Data="auto", epochs:Epochs=None, batch_size:Batch=None,
+          lr:Rate=None, weight_decay:Decay=None, optimizer:Optimizer=None, scheduler:Scheduler=None,
+          width:Width=None, valid:Valid=None, no_watch:NoWatch=False,
+          limit:LimitBoth=None, seed:Seed=None, device:Device="auto", precision:Precision="auto",
+          workers:Annotated[int, typer.Option(min=0, metavar="N", help="Processes that prepare batches.")]=0, layer:Layer=None,
           out:Annotated[Path|None, typer.Option(metavar="FOLDER", help="Where to write. Default: cifar-cam-RECIPE.")]=None,
           resume:Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]=False,
           tensorboard:Annotated[bool, typer.Option("--tensorboard", help="Also log for TensorBoard.")]=False,
           quiet:Quiet=False, overwrite:Overwrite=False):
     """Train a recipe.
 
-    Takes a recipe as it is, or with some of its settings changed."""
-    changes = dict(epochs=epochs, batch_size=batch_size, lr=lr, optimizer=optimizer, scheduler=scheduler, width=width, seed=seed)
+    As it is, or with the settings that are named in place of its own. A tenth of the training
+    images is set aside for validation, unless --valid says otherwise."""
+    changes = dict(epochs=epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, optimizer=optimizer, scheduler=scheduler,
+                   width=width, seed=seed)
     settings = dict(device=device, precision=precision, workers=workers, tensorboard=tensorboard, limit=limit, n_valid=valid,
-                    progress=not quiet)
-    _train(ctx, recipe, data, changes, settings, layer, out or Path(f"cifar-cam-{recipe}"), resume, overwrite)
+                    watch=not no_watch, progress=not quiet)
+    _train(ctx, recipe, data, changes, settings, _layers(layer), out or Path(f"cifar-cam-{recipe}"), resume, overwrite)
 
 # %% ../nbs/12_command_line.ipynb #f6ce0292
-def _train(ctx, name, data, changes, settings, layer, out, resume, overwrite):
+def _train(ctx, name, data, changes, settings, layers, out, resume, overwrite):
     "What `cifar-cam train` does."
     started = time.perf_counter()
     from cifar_cam import recipes
-    from cifar_cam.core import first_process
+    from cifar_cam.core import InputError, first_process
     recipe = override(name, **changes)
+    if recipe.scheduler == "plateau" and not settings["watch"]:
+        raise InputError("the schedule plateau follows the accuracy of each epoch: leave --no-watch out, or name another --scheduler")
     folder = ctx.with_resource(reserve(out, "train", overwrite, resume, need=300_000_000))
-    _check_layer(recipe, layer)
+    _check_layers(recipe, layers)
     if first_process() and resume and not (folder/"checkpoint.pt").is_file():
         print(f"{folder} holds no checkpoint: starting from the beginning", flush=True)
     run = recipes.train(recipe, data, out=folder, resume=resume, **settings)
-    _leave(ctx, run, folder, layer, started)
+    _leave(ctx, run, folder, layers, started)
 
 # %% ../nbs/12_command_line.ipynb #7f116884
 def _load(weights:Path|None, toy:bool=False):
@@ -437,7 +495,7 @@ def _print_evaluation(e:dict):
 
 # %% ../nbs/12_command_line.ipynb #6eeed8f2
 Own = Annotated[Path|None, typer.Option(metavar="FOLDER", help="Instead of --data: a folder with one sub-folder of images per class.")]
-Tested = Annotated[int|None, typer.Option(min=20, metavar="N", help="Use only N test images, the same share of each class.")]
+Tested = Annotated[int|None, typer.Option(min=20, metavar="N", help="Measure on N of the images only, the same share of each class.")]
 
 # %% ../nbs/12_command_line.ipynb #08731b93
 @app.command()
@@ -446,6 +504,8 @@ def evaluate(ctx:typer.Context, weights:Weights=None, data:Data="auto",
     """Measure trained weights.
 
     Accuracy with its standard error, loss, every class, and what is taken for what."""
+    if images and ctx.get_parameter_source("data").name != "DEFAULT":
+        raise typer.BadParameter("--images takes the place of --data: leave one of the two out", ctx)
     folder = ctx.with_resource(reserve(out, "evaluate", overwrite))
     from cifar_cam.core import book_style, write_json
     from cifar_cam.misclassified import plot_confusion
@@ -465,9 +525,10 @@ def _measure(weights, data, images, limit, device):
     from cifar_cam.data import load_data
     from cifar_cam.misclassified import predict
     from cifar_cam.training import choose_device
-    device, test, skipped = choose_device(device), (None if images else few(load_data(data)[1], limit)), []
+    device, test, skipped = choose_device(device), (None if images else load_data(data)[1]), []
     model, facts, about = _load(weights, toy=test is not None and test.name.startswith("toy"))
     if images: test, skipped = _labelled(images, facts["classes"])
+    test = few(test, limit)
     return predict(model.to(device), test, facts["mean"], facts["std"]), about, skipped
 
 # %% ../nbs/12_command_line.ipynb #afd880bb
@@ -489,7 +550,7 @@ def _photo(path:Path):
     raise InputError(f"{path}: a folder {'inside a folder: name it itself' if _files(path) else 'without files'}")
 
 # %% ../nbs/12_command_line.ipynb #a7e2b580
-def _write_explorer(path:Path, model, photos:list, layer:str, classes, mean, std, most:int=40) -> str:
+def _write_explorer(path:Path, model, photos:list, layers, classes, mean, std, most:int=40) -> str:
     "Write the explorer of the first photographs. Returns what to say about it."
     import numpy as np
     from dataclasses import replace
@@ -499,41 +560,55 @@ def _write_explorer(path:Path, model, photos:list, layer:str, classes, mean, std
     chosen = photos[:most]  # more would make the page too large
     pixels = np.stack([p.pixels for p in chosen])
     answers = replace(predict(model, pixels, mean, std), classes=classes, name="your photographs")
-    layers = tuple(dict.fromkeys(("layer2", "layer3", "layer4", layer)))
+    layers = tuple(dict.fromkeys(("layer2", "layer3", "layer4", *layers)))
     data = explorer_data(pixels, answers, model, range(len(chosen)), layers, mean=mean, std=std)
     for image, photo in zip(data["images"], chosen): image["number"] = photo.name
     write_text(path, explorer_page(data))
     return f"the explorer: {path}" + (f" (the first {most} of {len(photos)} photographs)" if len(photos) > most else "")
 
+# %% ../nbs/12_command_line.ipynb #b284bc0b
+def _on_record(weights:Path|None, model) -> dict|None:
+    "The test of this network's maps that its run recorded, or the book; None where there is none, or of other weights."
+    from cifar_cam.faithfulness import fingerprint
+    from cifar_cam.recipes import RUNS, SHIPPED
+    run = weights if weights is None or weights.is_dir() else weights.parent
+    try:
+        tested = json.loads((run/"run.json" if run else RUNS/"faithfulness"/f"{SHIPPED}.json").read_text(encoding="utf-8"))
+        tested = tested["faithfulness"] if run else tested
+        return tested if tested["weights"] == fingerprint(model) else None
+    except (OSError, ValueError, KeyError, TypeError): return None
+
 # %% ../nbs/12_command_line.ipynb #f37c2785
-Photos = Annotated[list[Path], typer.Argument(readable=False, help="Image files, or folders of them (without their sub-folders).")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTOS", readable=False, hidden=True)]  # the help of the command says what it is
 Explorer = Annotated[bool, typer.Option("--html", help="Also write explorer.html, to choose class, method and layer for each photograph.")]
 
 # %% ../nbs/12_command_line.ipynb #30f989ec
 @app.command()
-def explain(ctx:typer.Context, photos:Photos, weights:Weights=None, layer:Layer="layer3", html:Explorer=False,
+def explain(ctx:typer.Context, photos:Photos, weights:Weights=None, layer:Layer=None, html:Explorer=False,
             out:Out=Path("cifar-cam-explain"), overwrite:Overwrite=False):
     """Explain your own photographs.
 
-    What the network answers for each, and the Grad-CAM map of that answer."""
+    What the network answers for each, and the Grad-CAM maps of that answer. PHOTOS are image files,
+    or folders of them (without their sub-folders)."""
     folder = ctx.with_resource(reserve(out, "explain", overwrite))
     from cifar_cam.core import write_json, write_text
     from cifar_cam.report import explain_photos, photo_page
     loaded, skipped = _each(_photo_files(photos), _photo)
     model, facts, about = _load(weights)
-    answers = explain_photos(model, loaded, layer=layer, **facts)
+    answers = explain_photos(model, loaded, layers=_layers(layer), **facts)
     for a in answers: print(f"{a['file']}: " + ", ".join(f"{name} {p:.1%}" for name, p in a["top"]))
-    write_text(folder/"report.html", photo_page(loaded, answers, facts["classes"], about, layer, skipped))
+    write_text(folder/"report.html", photo_page(loaded, answers, facts["classes"], about, skipped, _on_record(weights, model)))
     (folder/"explorer.html").unlink(missing_ok=True)  # of an earlier result
-    if html: print(_write_explorer(folder/"explorer.html", model, loaded, layer, **facts))
+    if html: print(_write_explorer(folder/"explorer.html", model, loaded, _layers(layer), **facts))
     found = [dict(file=a["file"], top=a["top"]) for a in answers]
-    write_json(folder/"explanation.json", dict(command="explain", command_line=_line(ctx), weights=about, layer=layer,
+    write_json(folder/"explanation.json", dict(command="explain", command_line=_line(ctx), weights=about, layers=[*_layers(layer)],
                                                images=found, skipped=skipped))
     print(f"the page: {folder/'report.html'}")
     return 1 if skipped else 0
 
 # %% ../nbs/12_command_line.ipynb #243709fc
-SgdRecipe = Annotated[str|None, typer.Option("--recipe", metavar="NAME", help="A recipe that trains with SGD. Default: toy for the toy set, else demo.")]
+SgdRecipe = Annotated[str|None, typer.Option("--recipe", metavar="NAME", help="A recipe that trains with SGD. Default: toy for the "
+                                             "toy set, else demo.")]
 
 def _with_sgd(name:str, **changes):  # as for `override`
     "The recipe with some settings changed; refused if it trains with another optimizer than the range test."
@@ -545,7 +620,7 @@ def _with_sgd(name:str, **changes):  # as for `override`
 
 # %% ../nbs/12_command_line.ipynb #d85d79ff
 @app.command("lr-find")
-def lr_find(ctx:typer.Context, recipe:SgdRecipe=None, data:Data="auto", batch_size:Count=None, width:Width=None,
+def lr_find(ctx:typer.Context, recipe:SgdRecipe=None, data:Data="auto", batch_size:Batch=None, width:Width=None,
             limit:Limit=None, seed:Seed=None,
             min_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X", help="The rate to begin with.")]=1e-4,
             max_lr:Annotated[float, typer.Option(min=1e-9, max=1e6, metavar="X",
@@ -561,10 +636,15 @@ def lr_find(ctx:typer.Context, recipe:SgdRecipe=None, data:Data="auto", batch_si
     name = recipe or ("toy" if images.name.startswith("toy") else "demo")
     r = _with_sgd(name, batch_size=batch_size, width=width, seed=seed)
     images = few(images, limit, r.seed)
-    _write_range_test(ctx, folder, _range_test(r, images, device, precision, min_lr, max_lr), name, images.name)
+    test = _range_test(r, images, device, precision, min_lr, max_lr)
+    _write_range_test(ctx, folder, test, name, images.name, _typed(batch_size=batch_size, width=width, seed=seed))
 
 # %% ../nbs/12_command_line.ipynb #9d5642a9
-def _write_range_test(ctx, folder:Path, test, recipe:str, name:str):
+def _typed(**options) -> str:
+    "Options with their values, as they are typed; what is None was not typed."
+    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in options.items() if value is not None)
+
+def _write_range_test(ctx, folder:Path, test, recipe:str, name:str, changed:str=""):
     "Picture, record and summary of a range test."
     from cifar_cam.core import book_style, write_json
     from cifar_cam.report import save_figure
@@ -576,7 +656,8 @@ def _write_range_test(ctx, folder:Path, test, recipe:str, name:str):
     found = dict(best=test.best, suggestion=test.suggestion, diverged=test.diverged, doubt=test.doubt)
     write_json(folder/"lr_find.json", dict(command="lr-find", command_line=_line(ctx), recipe=recipe, data=name, **found,
                                            lrs=test.lrs, losses=test.losses, smooth=test.smooth))
-    print(f"lowest loss at {test.best:.2g}; suggestion{' (not to be trusted)' if test.doubt else ''}: --recipe {recipe} --lr {test.suggestion:.2g}")
+    print(f"lowest loss at {test.best:.2g}; suggestion{' (not to be trusted)' if test.doubt else ''}: "
+          f"--recipe {recipe}{changed} --lr {test.suggestion:.2g}")
     print(f"written: {folder/'lr_find.json'}, {folder/'lr_find.png'}")
 
 # %% ../nbs/12_command_line.ipynb #396677dd
