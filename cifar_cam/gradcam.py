@@ -7,7 +7,7 @@ __all__ = ['METHODS', 'find_layer', 'grad_cam', 'overlay', 'show_gradcam', 'show
 
 # %% ../nbs/08_gradcam.ipynb #303022d8
 import io, warnings
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 
 import numpy as np
@@ -306,13 +306,13 @@ def _fence(model):
 
 # %% ../nbs/08_gradcam.ipynb #2faa3979
 def _ask_library(model, module, x, targets, kind, aug_smooth, eigen_smooth):
-    "Maps [N,H,W] by the class `kind` of `pytorch_grad_cam`, without its progress bars."
+    "Maps [N,H,W] by the class `kind` of `pytorch_grad_cam`, without its progress bars and remarks."
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     explain = getattr(pytorch_grad_cam, kind)(model, [module])
     copied = module.register_forward_hook(lambda module, args, out: out.clone())  # an in-place ReLU may follow
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             return explain(x.requires_grad_(), [ClassifierOutputTarget(t) for t in targets.tolist()], aug_smooth, eigen_smooth)
     finally:
         copied.remove()
