@@ -141,7 +141,8 @@ _COARSE = "the maps of .* are only", UserWarning  # what `grad_cam` says of maps
 
 def _names(model, layers) -> tuple:
     "The names of one or several layers; a wrong one is refused."
-    names = tuple(dict.fromkeys(find_layer(model, l)[0] for l in ((layers,) if isinstance(layers, str) else layers)))
+    layers = (layers,) if isinstance(layers, (str, torch.nn.Module)) else layers
+    names = tuple(dict.fromkeys(find_layer(model, l)[0] for l in layers))
     if not names: raise InputError("layers is empty: name at least one layer whose maps are to be shown")
     return names
 
@@ -173,7 +174,7 @@ def against_noise(model, images:ImageSet, layers=LAYERS, mean=CIFAR10_MEAN, std=
                   n:int=32,  # how many of the images, from the first on; at least 2
                   ) -> dict:  # data, weights, images; rows: "gradcam@layer4" -> what `faithfulness.summarise` says of it, and its noise
     "Deletion, insertion and ROAD of the Grad-CAM maps of each layer, against random maps that are as coarse."
-    if n < 2 or len(images) < 2: raise InputError(f"a test of maps needs at least 2 images, got n={n} and {len(images)} images")
+    if n < 2 or len(images) < 2: raise InputError(f"a test of maps needs at least 2 images, got n={n} and {len(images)} images; n_tested=0 makes a report without it")
     images = images[:n]
     x, target = normalize(images.images, mean, std), torch.from_numpy(predict(model, images, mean, std).predicted)
     cells, rows = _cells(model, x, layers), {}
@@ -252,8 +253,8 @@ def _about_cells(cells:dict) -> str:
 
 def _hit(found:dict) -> str:
     "The pointing game in words."
-    shares = _and([f"in {_percent(share)} at {l}" for l, share in found["hits"].items()])
-    return (f"Here the truth is known: the hottest point lies on the object in this share of the test images: {shares}. "
+    shares = _and([f"in {_percent(share)} of the test images at {l}" for l, share in found["hits"].items()])
+    return (f"Here the truth is known: the hottest point lies on the object {shares}. "
             f"A point thrown at random would lie on it in {_percent(found['chance'])}.")
 
 # %% ../nbs/12_report.ipynb #cacb8524
@@ -286,10 +287,11 @@ def _gains(gain:dict) -> list:
 
 def _conclusion(gains:dict) -> str:
     "What the gains of all layers mean for whoever looks at the maps."
+    if max(abs(m) for gain in gains.values() for m, _ in gain.values()) < .01:
+        return "But no gain reaches .01: whatever is taken away, the answers of this network hardly change, so even a verdict of better says next to nothing."
     won = [l for l, gain in gains.items() if all(verdict(*gain[name.lower()]) == "better" for name in _MEASURES)]
-    none = "Of the maps shown here, none is better than noise in all three, so take none of them as evidence of what mattered to this network."
-    return (f"Better than noise in all three: {_and(won)}. If you believe one kind of map here, believe that one." if len(won) == 1 else
-            f"Better than noise in all three: {_and(won)}." if won else none)
+    if not won: return "No layer is better than noise in all three, so take none of these maps as evidence of what mattered to this network."
+    return f"Better than noise in all three: {_and(won)}." + (f" Where the layers differ, only {won[0]} has passed." if len(won) == 1 < len(gains) else "")
 
 # %% ../nbs/12_report.ipynb #6cb497e3
 def _noise(tested) -> list:
@@ -301,7 +303,7 @@ def _noise(tested) -> list:
     rows = [(f"{l}, {tested['rows'][f'gradcam@{l}']['noise']} cells", *_gains(gain)) for l, gain in gains.items()]
     return [title, tag("p", "If the places that a map calls important did matter to the network, its answer must suffer more when they are taken away than when "
                        "places drawn by lot are. Deletion takes the hottest pixels away first, insertion shows them first in a blurred image, ROAD paints "
-                       f"them over with their surroundings. Tested on {tested['images']} images of {tested['data']}, against noise as coarse as the map:"),
+                       f"them over with their surroundings. Tested on the first {tested['images']} images of {tested['data']}, against noise as coarse as the map:"),
             tag("ul", *[tag("li", tag("b", l), f": {outcome(gain)}") for l, gain in gains.items()]), table(rows, ("gain over noise", *_MEASURES)),
             tag("p", "Gains are differences in probability, the mean over these images with its 95 % interval; above zero is good. Where the interval holds "
                 "zero, the two are not different as far as so few images can tell.", class_="soft"),
@@ -382,7 +384,7 @@ def show_layers(images:ImageSet, predictions:Predictions, model,
         row[0].imshow(images.images[k])
         _title(row, [f"image {k}"])
         for ax, l in zip(row[1::4], layers): ax.set_ylabel(f"{l}\n{cells[l]} cells", fontsize=7)
-    fig.colorbar(shown, ax=axs, fraction=.03, pad=.02, shrink=min(1, 3/len(index)), label="share of the map's maximum")
+    fig.colorbar(shown, ax=axs, fraction=.03, pad=.02, shrink=min(1, 3/len(index))).set_label("share of the\nmap's maximum", fontsize=7)
     fig.suptitle(f"{images.name}: Grad-CAM at {_and(layers)}", fontsize=9)
     return fig
 
@@ -400,7 +402,7 @@ def _measured(run, layers, n:int) -> dict:
     r = run.recipe
     found = dict(gradcam=_cells(run.model, normalize(run.test.images[:1], r.mean, r.std), layers))
     if run.test.masks is not None: found["pointing"] = dict(zip(("hits", "chance"), pointing(run.model, run.test, layers, r.mean, r.std)))
-    if n: found["faithfulness"] = against_noise(run.model, run.test, layers, r.mean, r.std, n)
+    if n and len(run.test) > 1: found["faithfulness"] = against_noise(run.model, run.test, layers, r.mean, r.std, n)
     return found
 
 # %% ../nbs/12_report.ipynb #29054aeb
@@ -557,15 +559,15 @@ def _answer(photo:Photo, answer:dict) -> ET.Element:
 _WARNINGS = ("Whatever it is shown, it answers with one of them, and often with a high probability: a high number on a picture of something else means "
              "nothing. It sees 32 by 32 pixels, so a small thing in a wide photograph is lost: crop closely.",
              "which places spoke for the first answer, by the account of this method. Each map is stretched to its own maximum, and it does not say whether "
-             "the answer is right. Nor is a map true because it looks sensible:")
+             "the answer is right. Nor is a map true because it looks sensible.")
 
 def _on_record(tested, layers) -> str:
     "What a test of the maps of this network found, in words."
     gains = {l: _gain(tested, l) for l in layers} if tested else {}
     said = "; ".join(f"those of {l} are {outcome(gain)}" for l, gain in gains.items() if gain)
-    if not said: return "this page has not tested it; the book's chapter on faithfulness does."
-    return (f"against noise as coarse, maps of this network were tested on {tested['images']} images of {tested['data']}, and {said}. "
-            "That is an average; about the map of one photograph it says little.")
+    if not said: return "This page has not tested these maps; the book's chapter on faithfulness does."
+    return (f"Maps of this network were tested against noise as coarse as they are, on {tested['images']} images of {tested['data']}: {said}. "
+            f"{_conclusion({l: gain for l, gain in gains.items() if gain})} All this holds on average; about the map of one photograph it says little.")
 
 def photo_page(photos:list, answers:list,  # see `explain_photos`
                classes, about:str,  # which weights, in words
@@ -579,6 +581,6 @@ def photo_page(photos:list, answers:list,  # see `explain_photos`
         tag("p", f"{_count(len(photos), 'photograph')}, shown to {about}. "
             "How often it is right on test images says little about pictures from elsewhere.", class_="data"),
         tag("p", f"The network knows {len(classes)} names and no others: {', '.join(classes)}. {_WARNINGS[0]}"),
-        tag("p", f"Grad-CAM at {_and(cells)}: {_WARNINGS[1]} {_on_record(tested, cells)}"), tag("p", _about_cells(cells)),
+        tag("p", f"Grad-CAM at {_and(cells)}: {_WARNINGS[1]} {_about_cells(cells)}"), tag("p", _on_record(tested, cells)),
         tag("p", tag("img", src=data_uri(scale), alt="colour scale from dark violet, no evidence claimed, to yellow, most evidence claimed", class_="scale"),
             tag("br"), tag("span", "left: spoke not at all; right: spoke most, by Grad-CAM's account", class_="soft")), *map(_answer, photos, answers), *missed)
