@@ -287,7 +287,7 @@ def _gains(gain:dict) -> list:
 
 def _conclusion(gains:dict) -> str:
     "What the gains of all layers mean for whoever looks at the maps."
-    if max(abs(m) for gain in gains.values() for m, _ in gain.values()) < .01:
+    if max(abs(gain[name.lower()][0]) for gain in gains.values() for name in _MEASURES) < .01:
         return "But no gain reaches .01: whatever is taken away, the answers of this network hardly change, so even a verdict of better says next to nothing."
     won = [l for l, gain in gains.items() if all(verdict(*gain[name.lower()]) == "better" for name in _MEASURES)]
     if not won: return "No layer is better than noise in all three, so take none of these maps as evidence of what mattered to this network."
