@@ -12,6 +12,7 @@ __all__ = ['History', 'read_history', 'choose_device', 'choose_precision', 'prep
 import csv, hashlib, io, json, math, os, time, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ class History:
     def to_csv(self, path):
         "Write the rows as a table that any program can read."
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["epoch"])
+        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["epoch"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(path, text.getvalue())
@@ -67,6 +68,7 @@ def choose_device(device:str="auto",  # "auto", "cpu", "mps", "cuda", or one of 
     return torch.device(device)
 
 # %% ../nbs/04_training.ipynb #f15d6c37
+@cache
 def _cpu_flags() -> set:
     "The instruction sets the processor names (Linux); empty elsewhere."
     try: text = Path("/proc/cpuinfo").read_text()
@@ -79,7 +81,7 @@ def choose_precision(precision:str="auto",  # "fp32", "bf16", "fp16" or "auto"
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise InputError(f"precision must be auto, fp32, bf16 or fp16, got {precision!r}")
     kind = torch.device(device).type
-    if precision == "fp16" and kind == "cpu": raise InputError("fp16 needs a GPU: use bf16 or fp32 on a CPU")
+    if precision == "fp16" and kind != "cuda": raise InputError(f"fp16 needs a CUDA GPU, got {kind}: use bf16 or fp32")
     if precision != "auto": return precision
     if kind == "cuda": return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if kind == "cpu" and _cpu_flags() & {"amx_bf16", "avx512_bf16"} else "fp32"
@@ -96,7 +98,7 @@ def prepared(model:nn.Module, optimizer, loader,
     model.to(memory_format=torch.channels_last)
     sharing = DataLoaderConfiguration(split_batches=True)  # several processes share a batch
     on_cpu = device.type == "cpu"
-    there = nullcontext() if device.index is None or on_cpu else torch.cuda.device(device)  # Accelerate itself takes the current GPU
+    there = torch.cuda.device(device) if device.type == "cuda" and device.index is not None else nullcontext()  # Accelerate itself takes the current GPU
     try:
         with there, kept_memory() if on_cpu else nullcontext(), products(model) if on_cpu and "amx_bf16" in _cpu_flags() else nullcontext():
             accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing)
@@ -133,17 +135,18 @@ class Muon(torch.optim.Optimizer):
         groups = [dict(params=[p for p in params if p.ndim == 4], lr=lr, weight_decay=weight_decay, matrices=True),
                   dict(params=[p for p in params if p.ndim != 4], lr=other_lr, weight_decay=0., matrices=False)]
         super().__init__([g for g in groups if g["params"]], dict(momentum=momentum))
-        self.dtype = torch.bfloat16 if choose_precision("auto", params[0].device) == "bf16" else torch.float32
+        self.dtype = None  # of the matrix products; None: bf16 where the device of the weights is fast in it, else float32
 
     @torch.no_grad()
     def step(self, closure=None):
         "Move every parameter that has a gradient."
         for group in self.param_groups:
+            fast = torch.bfloat16 if choose_precision("auto", group["params"][0].device) == "bf16" else torch.float32
             for p in (p for p in group["params"] if p.grad is not None):
-                mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                mean.lerp_(p.grad, 1 - group["momentum"])
+                if "momentum" not in self.state[p]: self.state[p]["momentum"] = torch.zeros_like(p)
+                mean = self.state[p]["momentum"].lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(mean, group["momentum"])
-                if group["matrices"]: update = _as_matrix(update, self.dtype)
+                if group["matrices"]: update = _as_matrix(update, self.dtype or fast)
                 p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
 # %% ../nbs/04_training.ipynb #5a5775a5
@@ -198,11 +201,20 @@ class Objective:
     l2: float = 0.
 
     def __post_init__(self):
+        self._looked = False  # at the labels of one batch
         if not 0 <= self.smoothing < 1: raise InputError(f"smoothing must lie in [0, 1), got {self.smoothing}")
         if not (self.l1 >= 0 and self.l2 >= 0): raise InputError(f"l1 and l2 must be numbers of at least 0, got {self.l1} and {self.l2}")
 
+    def _check_labels(self, y, classes):
+        "Refuse labels that no output stands for: on a GPU in the first batch only, since looking means waiting."
+        self._looked = True
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= classes:
+            raise InputError(f"labels must lie in 0..{classes - 1}, got {low if low < 0 else high}, but the network has {classes} outputs: "
+                             "build it with another num_classes, or mend the labels")
+
     def __call__(self, model, logits, y):  # logits [B,C], y int64 [B]
-        if y.device.type == "cpu" and y.max() >= logits.shape[1]: raise InputError(f"a label is {y.max()}, but the network has {logits.shape[1]} outputs")
+        if y.device.type == "cpu" or not self._looked: self._check_labels(y, logits.shape[1])
         loss = F.cross_entropy(logits, y, label_smoothing=self.smoothing)
         return loss + penalty(model, self.l1, self.l2) if self.l1 or self.l2 else loss
 
@@ -357,10 +369,12 @@ def run_epoch(s:Session, epoch:int, valid_loader=None, progress:bool=False) -> d
     return dict(epoch=epoch + 1, lr=lr, train_loss=train_loss, train_acc=train_acc, valid_loss=valid_loss, valid_acc=valid_acc, seconds=seconds)
 
 # %% ../nbs/04_training.ipynb #c6c1d031
+def _gpus() -> dict: return {k: m for k, m, there in (("cuda", torch.cuda, torch.cuda), ("mps", torch.mps, torch.backends.mps)) if there.is_available()}
+
 def save_checkpoint(path, settings:dict, rows:list, **parts):
     "Write everything a run needs to go on: `settings`, history `rows`, random state and the state of each of `parts`."
     state = {name: part.state_dict() for name, part in parts.items() if part is not None}
-    random = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    random = {"torch": torch.get_rng_state()} | {kind: gpu.get_rng_state() for kind, gpu in _gpus().items()}
     with atomic_path(path) as tmp: torch.save(dict(settings=settings, rows=rows, random=random, state=state), tmp)
 
 # %% ../nbs/04_training.ipynb #3e7faba2
@@ -403,7 +417,8 @@ def load_checkpoint(path, settings:dict, **parts) -> list:  # the history rows s
     try:
         for name, part in wanted.items(): _put_back(part, name, state[name])
         torch.set_rng_state(random["torch"])
-        if random["cuda"]: torch.cuda.set_rng_state_all(random["cuda"])
+        for kind, gpu in _gpus().items():
+            if kind in random: gpu.set_rng_state(random[kind])  # of the current device; one that was not there before keeps its own
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{path} belongs to another model, or is damaged: {' '.join(str(e).split())[:200]}") from None
     return saved["rows"]
