@@ -24,12 +24,21 @@ from .data import denormalize
 # %% ../nbs/02_augmentation.ipynb #843ae522
 class Pipeline(A.Compose):
     "An `A.Compose` for uint8 [H,W,3] images whose transforms all draw from one seeded stream."
-    def set_random_seed(self, seed:int|None):
-        "From here on `seed` decides every draw; None: unpredictable."
+    def set_random_seed(
+        self,
+        seed:int|None,  # >= 0; None: unpredictable
+    ):
+        "From here on `seed` decides every draw of every transform."
         self.seed = seed
         self.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
-    def __call__(self, *, image:np.ndarray, **others) -> dict:
+    def __call__(
+        self,
+        *,
+        image:np.ndarray,  # uint8 [H,W,3], else `InputError`
+        **others,  # further targets of Albumentations, such as mask
+    )->dict:  # "image": float32 tensor [3,H,W] from a pipeline of `build`; the other targets by their names
+        "Draw anew, and change the image and whatever came with it."
         if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
             raise InputError(f"image must be a uint8 array of shape [H,W,3], got {_describe(image)}")
         return super().__call__(image=image, **others)
@@ -38,20 +47,39 @@ class Pipeline(A.Compose):
 class Cutout(A.ImageOnlyTransform):
     "Holes whose centre may lie on any pixel, so that the border clips them (DeVries and Taylor 2017)."
     class InitSchema(A.ImageOnlyTransform.InitSchema):
-        num_holes: int = Field(ge=1)
-        height: int = Field(ge=1)
-        width: int = Field(ge=1)
-        fill: tuple[float, ...]|float
+        "What Albumentations accepts as arguments."
+        num_holes: int = Field(ge=1)  # at least one
+        height: int = Field(ge=1)  # in pixels
+        width: int = Field(ge=1)  # in pixels
+        fill: tuple[float, ...]|float  # one value per channel, or one for all
 
-    def __init__(self, num_holes:int=1, height:int=16, width:int=16, fill=0, p:float=.5):
+    def __init__(
+        self,
+        num_holes:int=1,  # how many, >= 1; they may overlap
+        height:int=16,  # of each hole, in pixels, >= 1
+        width:int=16,  # of each hole, in pixels, >= 1
+        fill:tuple|float=0,  # value in the hole, for all channels or one for each; 0..255 before `Normalize`, normalised after it
+        p:float=.5,  # probability that an image gets its holes
+    ):
         super().__init__(p=p)
         self.num_holes, self.height, self.width, self.fill = num_holes, height, width, fill
 
-    def get_params_dependent_on_data(self, params, data):
+    def get_params_dependent_on_data(
+        self,
+        params:dict,  # its "shape" is that of the image, (H, W, ...)
+        data:dict,  # not used
+    )->dict:  # "centres": (row, column) of each hole, any pixel of the image
+        "Draw where the holes lie."
         h, w = params["shape"][:2]
         return {"centres": [(self.py_random.randrange(h), self.py_random.randrange(w)) for _ in range(self.num_holes)]}
 
-    def apply(self, img, centres, **params):
+    def apply(
+        self,
+        img:np.ndarray,  # [H,W,C], left as it is
+        centres:list,  # (row, column) of each hole
+        **params,  # not used
+    )->np.ndarray:  # a copy with the holes
+        "Fill the holes, as far as they lie inside the image."
         img = img.copy()
         for y, x in centres:
             top, left = y - self.height//2, x - self.width//2
@@ -59,8 +87,10 @@ class Cutout(A.ImageOnlyTransform):
         return img
 
 # %% ../nbs/02_augmentation.ipynb #9edef4d9
-def step(transform:str,  # name of the transform
-         **arguments) -> dict:  # its arguments, plain values only; `border_mode` by name, in small letters
+def step(
+    transform:str,  # class name of a transform or group of Albumentations, or "Cutout"
+    **arguments,  # its arguments, plain values only; `border_mode` by name, in small letters
+)->dict:  # the arguments, and the name under "transform"; checked by `build`, not here
     "One step of a policy, as the plain value that a recipe stores."
     return {"transform": transform, **arguments}
 
@@ -69,7 +99,7 @@ MEAN_255 = [125, 123, 114]  # the mean colour of the training images, in the uni
 _flip, _normalize, _crop = step("HorizontalFlip", p=.5), step("Normalize"), step("RandomCrop", height=32, width=32)
 _mean_hole = step("Cutout", num_holes=1, height=16, width=16, fill=MEAN_255, p=1.)
 
-POLICIES = {
+POLICIES = {  # name -> steps, in order; more are added below
     "plain": (_normalize,),
     "book": (step("Pad", padding=4, border_mode="reflect_101"), _crop, _flip, _mean_hole, _normalize),
     "pytorch-cifar": (step("Pad", padding=4, border_mode="constant", fill=0), _crop, _flip, _normalize)}
@@ -113,11 +143,13 @@ def _make(step:dict, mean, std):
         except (ValueError, TypeError, ArithmeticError, Warning) as e: raise InputError(f"{name}: {_reason(e)}") from None
 
 # %% ../nbs/02_augmentation.ipynb #c0b0eee4
-def build(policy,  # name in `POLICIES`, or a sequence of steps
-          mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what `Normalize` uses, per channel, units of [0, 1]
-          seed:int|None=None,  # decides every draw; None: unpredictable
-          ) -> Pipeline:  # image uint8 [H,W,3] in, float32 tensor [3,H,W] out
-    "The Albumentations pipeline of a policy, ended by `ToTensorV2`."
+def build(
+    policy:str|list|tuple,  # name in `POLICIES`, or a sequence of steps with exactly one `Normalize`, in no group
+    mean:tuple=CIFAR10_MEAN,  # three numbers that `Normalize` subtracts, units of [0, 1]
+    std:tuple=CIFAR10_STD,  # three numbers above 0 that `Normalize` then divides by, units of [0, 1]
+    seed:int|None=None,  # decides every draw; None: unpredictable
+)->Pipeline:  # image uint8 [H,W,3] in, float32 tensor [3,H,W] out
+    "The Albumentations pipeline of a policy, ended by `ToTensorV2`; `InputError` names a step that cannot be made."
     if isinstance(policy, str):
         if policy not in POLICIES: raise InputError(f"got policy {policy!r}, expected one of {', '.join(POLICIES)}")
         policy = POLICIES[policy]
@@ -129,8 +161,10 @@ def build(policy,  # name in `POLICIES`, or a sequence of steps
     return Pipeline([*transforms, ToTensorV2()], seed=seed)
 
 # %% ../nbs/02_augmentation.ipynb #dbbc1abe
-def test_pipeline(mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what `Normalize` uses, per channel, units of [0, 1]
-                  ) -> Pipeline:  # nothing random in it
+def test_pipeline(
+    mean:tuple=CIFAR10_MEAN,  # three numbers that `Normalize` subtracts, units of [0, 1]
+    std:tuple=CIFAR10_STD,  # three numbers above 0 that `Normalize` then divides by, units of [0, 1]
+)->Pipeline:  # nothing random in it
     "What every image gets when a model is evaluated: `Normalize` and `ToTensorV2`."
     return build("plain", mean, std)
 
@@ -202,12 +236,15 @@ def _copies(image:np.ndarray, policy, copies:int, seed:int, mean, std) -> np.nda
     return np.stack([one(k) for k in range(copies)])
 
 # %% ../nbs/02_augmentation.ipynb #264cd817
-def show_augmented(images,  # `ImageSet` or uint8 [N,32,32,3]
-                   policy,  # name in `POLICIES`, or a sequence of steps that ends in 32x32 pixels
-                   n:int=5,  # how many images, one row each
-                   copies:int=8,  # augmented copies beside each
-                   seed:int=0,  # the same seed draws the same figure
-                   mean=CIFAR10_MEAN, std=CIFAR10_STD):  # of the normalisation that the figure undoes
+def show_augmented(
+    images:ImageSet|np.ndarray,  # an array is uint8 [N,32,32,3], N >= 1
+    policy:str|list|tuple,  # name in `POLICIES`, or a sequence of steps that ends in 32x32 pixels
+    n:int=5,  # how many images, the first ones, one row each; all where there are fewer
+    copies:int=8,  # augmented copies beside each, >= 1
+    seed:int=0,  # >= 0; the same seed draws the same figure
+    mean:tuple=CIFAR10_MEAN,  # of the normalisation that the figure undoes, per channel, units of [0, 1]
+    std:tuple=CIFAR10_STD,  # likewise, above 0
+):  # -> Figure
     "Raw images in the first column, augmented copies beside them, de-normalised. Returns the matplotlib figure."
     pixels, n = getattr(images, "images", images), min(n, len(images))
     if min(n, copies) < 1: raise InputError(f"got {n} images and {copies} copies, expected at least one of each")

@@ -14,6 +14,7 @@ __all__ = ['KNOBS', 'INSTRUCTIONS', 'LADDER', 'KINDS', 'DIFFERENCES', 'STARTS', 
 
 # %% ../nbs/A2_speed.ipynb #a6878bf5
 import copy, gc, json, os, platform, subprocess, sys, time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -39,7 +40,7 @@ from .training import _cpu_flags, choose_device, choose_precision, eval_mode, ev
 def _seconds(f, device="cpu") -> float:
     "How long one call takes. A GPU works on after the call returns, so it is waited for, before and after."
     settle, f = f if isinstance(f, tuple) else (None, f)
-    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(torch.device(device).type, lambda: None)
     if settle: settle()
     wait()
     start = time.perf_counter()
@@ -91,7 +92,8 @@ def speedup(raced:dict,  # what `race` returned
 KNOBS = ("OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "DNNL_", "MALLOC_", "THP_", "LD_PRELOAD")  # settings that change speed
 INSTRUCTIONS = {"amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd", "bf16", "sve"}  # what decides speed on a CPU
 
-def machine(device="cpu") -> dict:
+def machine(device="cpu",  # what the numbers are measured on, as torch names it
+            ) -> dict:  # plain values; "load" over the last minute, None where the system does not tell it
     "What the absolute numbers belong to: device, threads, precision, versions, and how busy the machine was."
     device = torch.device(device)
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
@@ -113,14 +115,17 @@ class Setup:
     compiled: bool = False  # let torch.compile rewrite the network?
 
     @property
-    def layout(self): return torch.channels_last if self.channels_last else torch.contiguous_format
+    def layout(self) -> torch.memory_format: return torch.channels_last if self.channels_last else torch.contiguous_format
 
 LADDER = {"plain": Setup(), "channels last": Setup(True), "bf16": Setup(True, True), "fused": Setup(True, True, True),
           "products": Setup(True, True, True, True), "compiled": Setup(True, True, True, True, True)}
 
 # %% ../nbs/A2_speed.ipynb #d265aed6
-def random_batch(n:int, device="cpu", seed:int=0):
-    "Normalised images [n,3,32,32] and labels [n] without any sense: a step takes the same time on all."
+def random_batch(n:int,  # how many images
+                 device="cpu",  # where they are put
+                 seed:int=0,  # of pixels and labels
+                 ) -> tuple[torch.Tensor, torch.Tensor]:  # images float32 [n,3,32,32], labels int64 [n] in 0..9
+    "Normalised images and labels without any sense: a step takes the same time on all."
     g = torch.Generator().manual_seed(seed)
     return torch.randn(n, 3, 32, 32, generator=g).to(device), torch.randint(10, (n,), generator=g).to(device)
 
@@ -133,12 +138,13 @@ def _trainee(setup:Setup, width:int, device, seed:int):
     return model, torch.optim.SGD(model.parameters(), lr=.1, momentum=.9, weight_decay=5e-4, fused=setup.fused or None)
 
 # %% ../nbs/A2_speed.ipynb #b3c1d7a4
-def make_step(setup:Setup,
+def make_step(setup:Setup,  # how the step is computed
               batch:int=128,  # images per step
-              width:int=64,  # of the ResNet18
-              device="cpu",
-              seed:int=0):  # of the weights
-    "A function that takes one training step and returns loss and hits, and the network it trains."
+              width:int=64,  # channels of the network's first stage
+              device="cpu",  # what it runs on, as torch names it
+              seed:int=0,  # of the weights
+              ) -> tuple[Callable, nn.Module]:  # the function, which returns (loss, number of hits); the ResNet18
+    "A function that takes one training step by SGD, always on the same images, and the network it trains."
     if batch < 1: raise InputError(f"batch must be at least 1, got {batch}")
     model, optimizer = _trainee(setup, width, device, seed)
     forward = torch.compile(model) if setup.compiled else model
@@ -154,12 +160,18 @@ def make_step(setup:Setup,
     return step, model
 
 # %% ../nbs/A2_speed.ipynb #55c712a7
-def random_images(n:int, seed:int=0) -> ImageSet:
+def random_images(n:int,  # how many
+                  seed:int=0,  # of pixels and labels
+                  ) -> ImageSet:  # with CIFAR-10's classes, named "noise"
     "Images of noise: any work on pixels takes the same time as on photographs."
     rng = np.random.default_rng(seed)
     return ImageSet(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, n), CIFAR10_CLASSES, name="noise")
 
-def make_fit(batch:int, width:int=64, device="cpu", steps:int=2):
+def make_fit(batch:int,  # images per step
+             width:int=64,  # channels of the network's first stage
+             device="cpu",  # what it runs on, as torch names it
+             steps:int=2,  # per call
+             ) -> Callable:  # takes no arguments, returns the `History` of one epoch
     "A function that runs `fit` for some steps; network and optimizer live on from call to call."
     model = ResNet18(width=width).to(device)
     optimizer = make_optimizer(model, lr=.1, weight_decay=5e-4)
@@ -168,9 +180,11 @@ def make_fit(batch:int, width:int=64, device="cpu", steps:int=2):
 
 # %% ../nbs/A2_speed.ipynb #377c6f1b
 def measure_training(batches=(128, 512),  # images per step
-                     width:int=64, device="cpu", repeats:int=5,
-                     sides=tuple(LADDER),  # names in `LADDER`
-                     ) -> dict:
+                     width:int=64,  # channels of the network's first stage
+                     device="cpu",  # what it runs on, as torch names it
+                     repeats:int=5,  # rounds that count
+                     sides=tuple(LADDER),  # keys of `LADDER`, with "plain" among them: the others are compared with it
+                     ) -> dict:  # for `race_table`: a race per batch
     "Race the rungs of the ladder and `fit`, all with SGD."
     out = {}
     for batch in batches:
@@ -189,7 +203,11 @@ def _update(name:str, model, **options):
     optimizer = make_optimizer(model, "muon") if name == "muon" else torch.optim.SGD(model.parameters(), lr=1e-9, momentum=.9, **options)
     return optimizer.step
 
-def measure_optimizer(batch:int=256, width:int=64, device="cpu", repeats:int=5) -> dict:
+def measure_optimizer(batch:int=256,  # images of the whole step
+                      width:int=64,  # channels of the network's first stage
+                      device="cpu",  # what it runs on, as torch names it
+                      repeats:int=5,  # rounds that count
+                      ) -> dict:  # for `race_table`: one race, shown as shares of the whole step
     "Race the ways to move the weights against one forward and backward pass."
     model = ResNet18(width=width).to(device, memory_format=torch.channels_last)
     passes, _ = make_step(Setup(True, choose_precision("auto", device) == "bf16"), batch, width, device)
@@ -199,7 +217,9 @@ def measure_optimizer(batch:int=256, width:int=64, device="cpu", repeats:int=5) 
     return dict(base="whole step, SGD", unit="seconds", by="batch", share=True, races={str(batch): race(sides, 1, repeats, device)})
 
 # %% ../nbs/A2_speed.ipynb #67e92c87
-def layers(model, size:int=32) -> list:
+def layers(model:nn.Module,  # left as it was: a copy runs
+           size:int=32,  # side of the image it runs on, in pixels
+           ) -> list:  # dicts: name, c_in, c_out, kernel, side_in, side_out; of a linear layer the last three are 1
     "Name, channels, kernel and sides of each convolution and linear layer, in the order they run."
     twin, rows = copy.deepcopy(model).cpu().eval(), []
     def note(name, m, x, out):
@@ -211,7 +231,8 @@ def layers(model, size:int=32) -> list:
     with torch.no_grad(): twin(torch.zeros(1, 3, size, size))
     return rows
 
-def work(row:dict) -> tuple[int, int]:  # forward and backward, per image
+def work(row:dict,  # of `layers`
+         ) -> tuple[int, int]:  # forward and backward, per image
     "Floating point operations of one layer; a product and its addition count as two."
     forward = 2 * row["c_in"] * row["c_out"] * row["kernel"]**2 * row["side_out"]**2
     return forward, forward * (1 if row["c_in"] == 3 else 2)  # of pixels no gradient is wanted
@@ -219,7 +240,9 @@ def work(row:dict) -> tuple[int, int]:  # forward and backward, per image
 # %% ../nbs/A2_speed.ipynb #34213baa
 def measure_peak(n:int=4096,  # side of the square matrices
                  megabytes:int=1024,  # size of the copied tensor, far larger than any cache
-                 device="cpu", repeats:int=5) -> dict:
+                 device="cpu",  # what it runs on, as torch names it
+                 repeats:int=5,  # rounds that count
+                 ) -> dict:  # as from `race`; the items are operations (bf16, fp32) and bytes read and written (copy)
     "Race a bf16 product, an fp32 product and a copy: the most that the machine can multiply and move."
     if min(n, megabytes) < 1: raise InputError(f"n and megabytes must be at least 1, got {n} and {megabytes}")
     a = torch.randn(n, n, device=device)
@@ -237,20 +260,29 @@ def _new_python(what:str, code:str, *words) -> str:
     return done.stdout.splitlines()[-1]
 
 def fresh(function:str,  # a function of this module that takes and returns plain values
-          **arguments):
-    "Call a function in a new Python, whose memory and imports nothing has touched yet."
+          **arguments):  # of that function, plain values
+    "What a function returns in a new Python, whose memory and imports nothing has touched yet; RuntimeError where it fails."
     code = f"import json, sys; from cifar_cam import bench; print(json.dumps(bench.{function}(**json.loads(sys.argv[1]))))"
     return json.loads(_new_python(function, code, json.dumps(arguments)))
 
 # %% ../nbs/A2_speed.ipynb #647eb0f3
-def step_alone(kept:bool, batch:int, width:int=64, device="cpu", steps:int=4) -> float:  # seconds, median
+def step_alone(kept:bool,  # keep memory, as `keep_memory` does?
+               batch:int,  # images per step
+               width:int=64,  # channels of the network's first stage
+               device="cpu",  # what it runs on, as torch names it
+               steps:int=4,  # how many are timed, after one to warm up
+               ) -> float:  # seconds, median
     "One training step with all rungs of the ladder but the compiler, and memory kept or not. To be called by `fresh`."
     keep_memory(kept)
     step, _ = make_step(LADDER["products"], batch, width, device)
     step()  # to warm up
     return float(np.median([_seconds(step, device) for _ in range(steps)]))
 
-def measure_memory(batches=(128, 512), width:int=64, device="cpu", repeats:int=5) -> dict:
+def measure_memory(batches=(128, 512),  # images per step
+                   width:int=64,  # channels of the network's first stage
+                   device="cpu",  # what it runs on, as torch names it
+                   repeats:int=5,  # new Pythons per side and batch
+                   ) -> dict:  # for `race_table`: a race per batch
     "Race a step whose memory is handed back against one that keeps it, each in a Python of its own."
     out = {}
     for batch in batches:
@@ -261,17 +293,24 @@ def measure_memory(batches=(128, 512), width:int=64, device="cpu", repeats:int=5
     return dict(base="handed back", unit="images/s", by="batch", width=width, races=out)
 
 # %% ../nbs/A2_speed.ipynb #7d97481b
-def profile_step(step, steps:int=2, device="cpu") -> list:  # rows of op, shapes, calls and seconds per step, the longest first
+def _profile_rows(seen, steps:int, gpu:bool) -> list:
+    "Rows of the operations alone: a kernel's time is in the one that started it, so the kernel's own row would count it twice."
+    rows = [dict(op=e.key, shapes=[list(s) for s in e.input_shapes if s], calls=e.count / steps,
+                 seconds=(e.self_device_time_total if gpu else e.self_cpu_time_total) / 1e6 / steps)
+            for e in seen if e.device_type == torch.autograd.DeviceType.CPU]
+    return sorted([r for r in rows if r["seconds"] > 0], key=lambda r: -r["seconds"])
+
+def profile_step(step:Callable,  # takes no arguments, as from `make_step`
+                 steps:int=2,  # how often it is called
+                 device="cpu",  # on "cuda" the GPU's time is counted, else the processor's
+                 ) -> list:  # dicts, the longest first: op, shapes of its inputs, calls per step, seconds per step
     "Where the time of a training step goes, by torch.profiler, one row per operation and shape."
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # its profiler has much to say
     from torch.profiler import ProfilerActivity, profile
     gpu = torch.device(device).type == "cuda"
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * gpu, record_shapes=True) as seen:
         for _ in range(steps): step()
-    rows = [dict(op=e.key, shapes=[list(s) for s in e.input_shapes if s], calls=e.count / steps,
-                 seconds=(e.self_device_time_total if gpu else e.self_cpu_time_total) / 1e6 / steps)
-            for e in seen.key_averages(group_by_input_shape=True)]
-    return sorted([r for r in rows if r["seconds"] > 0], key=lambda r: -r["seconds"])
+    return _profile_rows(seen.key_averages(group_by_input_shape=True), steps, gpu)
 
 # %% ../nbs/A2_speed.ipynb #f5b81d26
 KINDS = {  # kind -> parts of an operation's name, tried in this order
@@ -280,14 +319,16 @@ KINDS = {  # kind -> parts of an operation's name, tried in this order
     "ReLU and shortcut": ("clamp_min", "threshold", "relu", "aten::add", "aten::sum"), "conversions": ("copy_",),
     "optimizer": ("sgd", "SGD", "_foreach", "aten::mul_")}
 
-def kind_of(op:str) -> str:
+def kind_of(op:str,  # its name in torch
+            ) -> str:  # a key of `KINDS`, or "other"
     "What an operation of the profile belongs to."
     return next((kind for kind, words in KINDS.items() if any(w in op for w in words)), "other")
 
 # %% ../nbs/A2_speed.ipynb #3aecd46c
 def convolution_rows(profile:list,  # from `profile_step`
-                     model, batch:int,  # what the profiled steps trained, on how many images
-                     ) -> list:  # dicts of a layer with its count, and (seconds, operations) per step, forward and backward
+                     model:nn.Module,  # what the profiled steps trained; its last layer is left out
+                     batch:int,  # images per step
+                     ) -> list:  # dicts of a layer with its count, and [seconds, operations] per step, forward and backward
     "The convolutions of a profile, grouped by shape, with the arithmetic that each group had to do."
     groups = {}
     for row in layers(model)[:-1]:
@@ -301,7 +342,13 @@ def convolution_rows(profile:list,  # from `profile_step`
     return list(groups.values())
 
 # %% ../nbs/A2_speed.ipynb #395ae216
-def measure_limit(batch:int=128, width:int=64, n:int=4096, megabytes:int=1024, device="cpu", repeats:int=5) -> dict:
+def measure_limit(batch:int=128,  # images per step
+                  width:int=64,  # channels of the network's first stage
+                  n:int=4096,  # as in `measure_peak`
+                  megabytes:int=1024,  # as in `measure_peak`
+                  device="cpu",  # what it runs on, as torch names it
+                  repeats:int=5,  # rounds that count
+                  ) -> dict:  # for `limit_table`: races (steps, peak), operations per step, seconds by kind and by convolution
     "The machine's peak, the network's arithmetic, and where the time of an eager step goes, with and without products."
     bf16 = choose_precision("auto", device) == "bf16"
     setups = {"convolutions": Setup(True, bf16, True), "products": Setup(True, bf16, True, products=True)}
@@ -339,9 +386,9 @@ DIFFERENCES = {  # recipe -> how torchvision's pipeline differs, or why there is
     "eva6-a8-onecycle": "none: no brightness after Normalize", "era1-s11": "none: no padding wider than the image"}
 
 # %% ../nbs/A2_speed.ipynb #a2191708
-def torchvision_pipeline(name:str,  # a recipe
+def torchvision_pipeline(name:str,  # of a recipe
                          tensors:bool=False,  # False: v1 on PIL images; True: v2 on tensors
-                         ):  # -> function of uint8 [H,W,3] that returns a float tensor [3,H,W], or None where there is no such pipeline
+                         ) -> Callable|None:  # takes uint8 [H,W,3], returns float32 [3,H,W]; None where there is no such pipeline
     "The nearest to a recipe's transforms that torchvision can do."
     from PIL import Image
     from torchvision import transforms
@@ -365,7 +412,9 @@ def one_thread():
     finally: torch.set_num_threads(before[0]); cv2.setNumThreads(before[1])
 
 # %% ../nbs/A2_speed.ipynb #e0ab6c71
-def pipelines(name:str, images:ImageSet) -> dict:  # who -> function that prepares all images as one batch
+def pipelines(name:str,  # a key of `RECIPES`
+              images:ImageSet,  # what is prepared
+              ) -> dict:  # who -> function without arguments that prepares all images as one batch, float32 [N,3,32,32]
     "A recipe's transforms by this book, and the nearest to them by torchvision."
     r = RECIPES[name]
     ours = AugmentedImages(images, build(r.policy, r.mean, r.std), r.seed, r.flip, r.mean, r.std)
@@ -375,7 +424,10 @@ def pipelines(name:str, images:ImageSet) -> dict:  # who -> function that prepar
         if theirs is not None: sides[who] = lambda theirs=theirs: torch.stack([theirs(image) for image in images.images])
     return sides
 
-def measure_input(names=tuple(DIFFERENCES), n:int=512, device="cpu", repeats:int=5) -> dict:
+def measure_input(names=tuple(DIFFERENCES),  # keys of `DIFFERENCES`
+                  n:int=512,  # images of noise
+                  repeats:int=5,  # rounds that count
+                  ) -> dict:  # for `race_table`: a race per recipe; and "differences": recipe -> how torchvision's pipeline differs
     "Race the recipes' transforms against torchvision's on one core."
     images = random_images(n)
     with one_thread(): races = {name: race(pipelines(name, images), n, repeats) for name in names}
@@ -394,7 +446,7 @@ def _timed(iterator, seen:dict):
 
 @contextmanager
 def watched_loading():
-    "While open, note how long each loop over a loader waits for its batches, and the memory at each of them."
+    "While open, note the seconds that loops in `fit` wait for their batches (\"waited\") and the bytes in use at each (\"memory\")."
     from accelerate.data_loader import DataLoaderShard  # what `fit` loops over
     seen, original = dict(waited=0., memory=[]), DataLoaderShard.__iter__
     DataLoaderShard.__iter__ = lambda self: _timed(original(self), seen)
@@ -408,9 +460,13 @@ def _proc(file:str, key:str, process="self") -> int|None:
     except OSError: return None
     return next((1024 * int(l.split()[1]) for l in lines if l.startswith(key + ":")), None)
 
-def memory_now() -> int|None: return _proc("status", "VmRSS")
+def memory_now() -> int|None:  # bytes; None on systems without /proc
+    "The memory that this process holds."
+    return _proc("status", "VmRSS")
 
-def memory_peak() -> int|None: return _proc("status", "VmHWM")
+def memory_peak() -> int|None:  # bytes; None on systems without /proc
+    "The most memory that this process has held since its start."
+    return _proc("status", "VmHWM")
 
 # %% ../nbs/A2_speed.ipynb #760da00e
 def _recipe_loop(name:str, workers:int, steps:int, batch, width, device):
@@ -426,7 +482,14 @@ def _recipe_loop(name:str, workers:int, steps:int, batch, width, device):
     loop.waited = []
     return loop
 
-def measure_loop(recipe:str="book", workers=None, steps:int=4, batch:int|None=None, width:int=64, device="cpu", repeats:int=5) -> dict:
+def measure_loop(recipe:str="book",  # a key of `RECIPES`
+                 workers=None,  # numbers of processes; None: 0, 1, 2, 4, 8 and 16, as far as there are cores
+                 steps:int=4,  # per round
+                 batch:int|None=None,  # images per step; None: the recipe's
+                 width:int=64,  # channels of the network's first stage
+                 device="cpu",  # what it runs on, as torch names it
+                 repeats:int=5,  # rounds that count
+                 ) -> dict:  # for `race_table`: one race; and "waiting": side -> share of its time, in [0, 1], median
     "Race the loop of a recipe with different numbers of workers, and note how long each waits for images."
     workers = [w for w in (0, 1, 2, 4, 8, 16) if w <= os.cpu_count()] if workers is None else workers
     sides = {f"{w} workers": _recipe_loop(recipe, w, steps, batch, width, device) for w in workers}
@@ -450,8 +513,10 @@ def _mapping(process, address:int) -> dict:  # name of a counter -> bytes
     return counters
 
 # %% ../nbs/A2_speed.ipynb #c4efa0b5
-def worker_memory(images:int=50_000, workers=(0, 1, 2, 4)) -> dict:
-    "Memory of all processes together, by the number of workers, and what each worker holds of the images for itself."
+def worker_memory(images:int=50_000,  # how many, of noise
+                  workers=(0, 1, 2, 4),  # numbers of processes that prepare batches
+                  ) -> dict:  # "images", "bytes" of them, "rows": dicts of workers, processes, and bytes: total, resident, private
+    "Memory of all processes together, by the number of workers, and what each worker holds of the images for itself (Linux)."
     from multiprocessing import active_children
     data, rows = random_images(images), []
     for w in workers:
@@ -475,7 +540,11 @@ def _plain_predict(model, images):
 def _half_evaluate(model, loader, kind):
     with torch.autocast(kind, torch.bfloat16): return evaluate(model, loader)
 
-def measure_predict(n:int=512, width:int=64, device="cpu", repeats:int=5) -> dict:
+def measure_predict(n:int=512,  # images of noise, at least 1
+                    width:int=64,  # channels of the network's first stage
+                    device="cpu",  # what it runs on, as torch names it
+                    repeats:int=5,  # rounds that count
+                    ) -> dict:  # for `race_table`: one race; and "difference": the largest between two logits, of 64 images
     "Race `predict`, and `evaluate` as `fit` calls it, against the usual loop."
     torch.manual_seed(0)
     plain, images = ResNet18(width=width).to(device), random_images(n)
@@ -496,7 +565,11 @@ def _library_maps(model, x, targets, layer="layer3"):
     with GradCAM(model=model, target_layers=[model.get_submodule(layer)]) as explain:
         return explain(input_tensor=x, targets=[ClassifierOutputTarget(t) for t in targets])
 
-def measure_gradcam(sizes=(1, 16, 256), width:int=64, device="cpu", repeats:int=5) -> dict:
+def measure_gradcam(sizes=(1, 16, 256),  # numbers of images at once
+                    width:int=64,  # channels of the network's first stage
+                    device="cpu",  # what it runs on, as torch names it
+                    repeats:int=5,  # rounds that count
+                    ) -> dict:  # for `race_table`: a race per size; and "differences": size -> the largest between two maps, in fp32
     "Race `grad_cam` against the library, in fp32 and, where the hardware has it, in bf16."
     torch.manual_seed(0)
     model, races, differences = ResNet18(width=width).to(device).eval(), {}, {}
@@ -510,7 +583,11 @@ def measure_gradcam(sizes=(1, 16, 256), width:int=64, device="cpu", repeats:int=
     return dict(base="library", unit="maps/s", by="images at once:", races=races, differences=differences)
 
 # %% ../nbs/A2_speed.ipynb #5ff58d62
-def epoch_cost(images:int, batch:int, width:int=64, device:str="cpu") -> dict:
+def epoch_cost(images:int,  # how many, of noise
+               batch:int,  # images per step
+               width:int=64,  # channels of the network's first stage
+               device:str="cpu",  # what it runs on
+               ) -> dict:  # "seconds", and in bytes "before", "memory" (a list, over the epoch), "peak" and, on CUDA, "gpu_peak"
     "Seconds and memory of one epoch of `fit`, after one step to warm up. To be called by `fresh`."
     make_fit(batch, width, device, steps=1)()
     before, gpu = memory_now(), torch.device(device).type == "cuda"
@@ -522,8 +599,13 @@ def epoch_cost(images:int, batch:int, width:int=64, device:str="cpu") -> dict:
     return dict(images=images, batch=batch, seconds=seconds, peak=memory_peak(), before=before, memory=seen["memory"][::every],
                 gpu_peak=torch.cuda.max_memory_allocated() if gpu else None)
 
-def measure_growth(images=(1_000, 10_000, 50_000), batches=(32, 64, 128, 256, 512, 1024), small:int=16, width:int=64, steps:int=2,
-                   device="cpu") -> dict:
+def measure_growth(images=(1_000, 10_000, 50_000),  # numbers of images, in batches of 128
+                   batches=(32, 64, 128, 256, 512, 1024),  # images per step
+                   small:int=16,  # width of the network for `images`
+                   width:int=64,  # width of the network for `batches`
+                   steps:int=2,  # per epoch, for `batches`
+                   device="cpu",  # what it runs on, as torch names it
+                   ) -> dict:  # for `growth_table`: lists of `epoch_cost`, and "workers": `worker_memory`, None where not on Linux
     "Time and memory by number of images (a narrow network) and by size of batch (the whole one), each in a Python of its own."
     device = str(device)
     return dict(small=small, width=width, images=[fresh("epoch_cost", images=n, batch=128, width=small, device=device) for n in images],
@@ -531,7 +613,8 @@ def measure_growth(images=(1_000, 10_000, 50_000), batches=(32, 64, 128, 256, 51
                 workers=fresh("worker_memory") if Path("/proc/self/smaps_rollup").exists() and sys.platform == "linux" else None)
 
 # %% ../nbs/A2_speed.ipynb #ea2b2676
-def loaded(code:str) -> set:  # top-level names
+def loaded(code:str,  # statements of Python
+           ) -> set:  # top-level names
     "The packages that a new Python holds after running `code`."
     code = f"{code}\nimport sys; print(chr(10) + ' '.join(sys.modules))"
     return {name.split(".")[0] for name in _new_python(code, code).split()}
@@ -540,7 +623,9 @@ def loaded(code:str) -> set:  # top-level names
 STARTS = {"Python alone": ["-c", "pass"], "import torch": ["-c", "import torch"], "import cifar_cam.data": ["-c", "import cifar_cam.data"],
           "cifar-cam --help": ["-c", "from cifar_cam.cli import main; main(['--help'])"]}  # what -> arguments of Python
 
-def measure_startup(what=tuple(STARTS), device="cpu", repeats:int=5) -> dict:
+def measure_startup(what=tuple(STARTS),  # keys of `STARTS`
+                    repeats:int=5,  # rounds that count
+                    ) -> dict:  # for `race_table`: one race, in seconds
     "Race the starts of Python with this and that."
     def start(arguments): return lambda: subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     return dict(base="import torch", unit="seconds", by="", races={"start": race({name: start(STARTS[name]) for name in what}, 1, repeats)})
@@ -550,6 +635,7 @@ def _limit_alone(**arguments): return fresh("measure_limit", **arguments)  # the
 
 PARTS = {"training": measure_training, "memory": measure_memory, "optimizer": measure_optimizer, "limit": _limit_alone,
          "input": measure_input, "loop": measure_loop, "predict": measure_predict, "gradcam": measure_gradcam, "growth": measure_growth, "startup": measure_startup}
+_NO_DEVICE = ("input", "startup")  # parts that only the processor works on
 QUICK = dict(training=dict(batches=(32,), width=16), memory=dict(batches=(32,), width=16, repeats=2),
              optimizer=dict(batch=32, width=16), limit=dict(batch=32, width=16, n=1024, megabytes=64), input=dict(names=("book", "pytorch-cifar"), n=64),
              loop=dict(workers=(0, 1), batch=64, width=16), predict=dict(n=128, width=16),
@@ -573,7 +659,8 @@ def _cell(m, raced, side) -> str:
     return text + " · **{:.2f}** ({:.2f} to {:.2f})".format(*speedup(raced, side, m["base"]))
 
 # %% ../nbs/A2_speed.ipynb #cae5a6b1
-def race_table(m:dict) -> str:  # Markdown
+def race_table(m:dict,  # from a `measure_` function that holds races: base, unit, by, races
+               ) -> str:  # Markdown
     "Races as a table: things per second, and how many times as fast as the base, with quartiles."
     races = m["races"]
     sides = list(dict.fromkeys(side for raced in races.values() for side in raced["items"]))
@@ -584,7 +671,8 @@ def race_table(m:dict) -> str:  # Markdown
     return _markdown([[m["unit"], *heads]] + [[s, *(_cell(m, raced, s) for raced in races.values())] for s in sides])
 
 # %% ../nbs/A2_speed.ipynb #f4b938d9
-def limit_table(m:dict) -> str:  # Markdown
+def limit_table(m:dict,  # from `measure_limit`
+                ) -> str:  # Markdown
     "The machine's peak, and the share of it that a step and its convolutions reach."
     peak = {name: rate(m["peak"], name) for name in m["peak"]["seconds"]}
     done = {f"{name} product": peak[name] for name in ("bf16", "fp32") if name in peak}
@@ -596,7 +684,8 @@ def limit_table(m:dict) -> str:  # Markdown
     return _markdown(rows)
 
 # %% ../nbs/A2_speed.ipynb #fd18d9e4
-def growth_table(m:dict) -> str:  # Markdown
+def growth_table(m:dict,  # from `measure_growth`
+                 ) -> str:  # Markdown
     "Seconds and peak memory by number of images and by batch, and memory by workers."
     size = lambda b: "" if b is None else f"{b/2**20:,.0f}"
     rows = [["images", "batch", "width", "seconds", "images/s", "MB before", "MB at the peak"]]
@@ -609,7 +698,8 @@ def growth_table(m:dict) -> str:  # Markdown
     return _markdown(rows) + "\n\n" + _markdown(shared + [[r["workers"], size(r["total"]), size(r["private"])] for r in w["rows"]])
 
 # %% ../nbs/A2_speed.ipynb #4931bf70
-def where(part:dict) -> str:
+def where(part:dict,  # a value of a record's "parts"
+          ) -> str:  # one line of text
     "What the absolute numbers of a part belong to, in one line."
     m, quick = part["machine"], " A quick trial, no result." if part["quick"] else ""
     rounds = {len(s) for raced in part["measured"].get("races", {}).values() for s in raced["seconds"].values()}
@@ -652,16 +742,18 @@ def headlines(record:dict,  # of `measure`
     return _markdown([["what", "against", "times as fast", "middle half of the rounds"], *rows])
 
 # %% ../nbs/A2_speed.ipynb #a53108f7
-def read_record(path) -> dict:
+def read_record(path,  # the file that `measure` was given as `out`
+                ) -> dict:  # as `measure` returns it
     "A record of `measure`; an empty one where there is none."
     return read_json(path, "record of cifar_cam.bench", parts=dict) if Path(path).exists() else dict(parts={})
 
 # %% ../nbs/A2_speed.ipynb #c04b0c17
 def measure(parts=None,  # names in `PARTS`; None: all
             quick:bool=False,  # small sizes, a minute or two: a trial, not a result
-            device:str="auto", out=None,  # file that the record is kept in; parts measured earlier stay
+            device:str="auto",  # as `choose_device` takes it
+            out=None,  # file that the record is kept in; parts measured earlier stay; None: it is only returned
             settings:dict|None=None,  # part -> arguments in place of its defaults
-            ) -> dict:
+            ) -> dict:  # {"parts": name -> {"machine", "quick", "seconds", "measured"}}, plain values
     "Measure the parts one after the other, print each, and keep the record after each."
     parts, device = list(PARTS if parts is None else parts), str(choose_device(device))
     if unknown := [p for p in parts if p not in PARTS]: raise InputError(f"parts must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
@@ -671,7 +763,8 @@ def measure(parts=None,  # names in `PARTS`; None: all
     for part in parts:
         start = time.perf_counter()
         print(f"{part} ...", flush=True)
-        measured = PARTS[part](device=device, **{**(QUICK[part] if quick else {}), **(settings or {}).get(part, {})})
+        place = {} if part in _NO_DEVICE else dict(device=device)
+        measured = PARTS[part](**{**place, **(QUICK[part] if quick else {}), **(settings or {}).get(part, {})})
         record["parts"][part] = dict(machine=here, quick=quick, seconds=time.perf_counter() - start, measured=measured)
         print(f"\n{table(record, part)}\n", flush=True)
         if out: write_json(out, record)

@@ -248,14 +248,6 @@ def few(images,  # ImageSet
                          f"leave --limit out, or name another number ({e})") from None
     return replace(chosen, name=f"{images.name}, {n:,} of {len(images):,}")
 
-# %% ../nbs/12_command_line.ipynb #597123fb
-def _stretched(options:dict, epochs:int, before:int) -> dict:
-    "The options of a schedule, with those that count epochs as long for `epochs` as they were for `before`."
-    new = dict(options)
-    for name in {"T_max", "step_size"} & new.keys(): new[name] = max(1, round(new[name] * epochs / before))
-    if "points" in new: new["points"] = tuple((x * epochs / before, lr) for x, lr in new["points"])
-    return new
-
 # %% ../nbs/12_command_line.ipynb #ffc48f83
 def _check_optimizer(recipe, changes:dict):
     "Refuse another optimizer with the numbers that were chosen for the recipe's own."
@@ -267,32 +259,16 @@ def _check_optimizer(recipe, changes:dict):
     has = " and ".join(f"{name} {value:g}" for name, value in chosen.items() if value)
     raise InputError(f"{recipe.name} has {has}, chosen for {recipe.optimizer}: with {changes['optimizer']} add {' and '.join(missing)}")
 
-# %% ../nbs/12_command_line.ipynb #53787728
-def _schedule_options(recipe, changes:dict) -> dict:
-    "The options of the schedule, when these settings of the recipe are changed."
-    from cifar_cam.core import InputError
-    scheduler, epochs = changes.get("scheduler", recipe.scheduler), changes.get("epochs", recipe.epochs)
-    options = _stretched(recipe.scheduler_options, epochs, recipe.epochs)
-    if scheduler != recipe.scheduler:
-        if scheduler == "piecewise": raise InputError("piecewise needs points, epochs with their rates, which only a recipe can name: "
-                                                      "choose constant, onecycle, step, plateau or cosine")
-        options = {"step_size": max(1, epochs // 3)} if scheduler == "step" else {}
-    if "lr" in changes and "max_lr" in options: options["max_lr"] = changes["lr"]
-    if "lr" in changes and "points" in options:
-        raise InputError(f"the schedule of {recipe.name} names its learning rates: --lr needs another --scheduler with it")
-    return options
-
 # %% ../nbs/12_command_line.ipynb #19540577
 def override(name:str,  # of a recipe
              **changes,  # settings to replace; what is None stays as it is
              ):  # -> Recipe
     "The recipe of that name with some settings changed, and with them those that hang together with them."
-    from dataclasses import replace
-    from cifar_cam.recipes import get_recipe
+    from cifar_cam.recipes import changed, get_recipe
     recipe, changes = get_recipe(name), {k: v for k, v in changes.items() if v is not None}
-    changed = replace(recipe, **changes, scheduler_options=_schedule_options(recipe, changes))
+    new = changed(recipe, **changes)
     _check_optimizer(recipe, changes)
-    return changed
+    return new
 
 # %% ../nbs/12_command_line.ipynb #39605886
 def _layers(layer:str|None) -> tuple:
@@ -482,9 +458,9 @@ def _labelled(folder:Path, classes) -> tuple:
 # %% ../nbs/12_command_line.ipynb #c49261e7
 def _evaluation(p, about:str, skipped, ctx) -> dict:
     "The record of an evaluation; the accuracy of a class without images is null."
-    each = {name: float(a) if n else None for name, a, n in zip(p.classes, p.class_accuracy(), p.confusion().sum(1))}
+    from cifar_cam.recipes import class_accuracies
     return dict(command="evaluate", command_line=_line(ctx), weights=about, data=p.name, images=len(p), accuracy=p.accuracy,
-                standard_error=p.standard_error, loss=p.loss, class_accuracy=each, confusion=p.confusion().tolist(), skipped=skipped)
+                standard_error=p.standard_error, loss=p.loss, class_accuracy=class_accuracies(p), confusion=p.confusion().tolist(), skipped=skipped)
 
 def _print_evaluation(e:dict):
     "Accuracy with its standard error, loss, and each class."

@@ -44,6 +44,10 @@ def baseline_maps(
     return torch.exp(-8 * ((row[:, None] / size[0])**2 + (col[None] / size[1])**2)).expand(n, *size).clone()
 
 # %% ../nbs/09_faithfulness.ipynb #f38d3293
+def _ask(model, x):
+    "What the network says of images on the CPU, brought back there, wherever the network itself is."
+    return model(x.to(next(model.parameters(), x).device)).cpu()
+
 def cells_of(model:nn.Module, x:torch.Tensor, layer)->tuple[int, int]:  # rows and columns
     "How many cells a map of this layer has before it is enlarged."
     with warnings.catch_warnings(action="ignore", category=UserWarning): return tuple(grad_cam(model, x[:1], layer, raw=True).shape[1:])
@@ -60,12 +64,13 @@ def maps_by(
     target=None,  # class to explain: None (predicted), an int, or one int per image
     layer="layer3",  # whose maps; random ones are as coarse as these
     seed:int=0,  # of random maps
-)->torch.Tensor:  # float32 [N,H,W] in [0, 1]
+)->torch.Tensor:  # float32 [N,H,W] in [0, 1], on the CPU
     "Maps by any method, or by none."
     method, layer = _at_layer(method, layer)
     if method == "random": return baseline_maps(method, len(x), x.shape[2:], seed, cells_of(model, x, layer))
     if method in BASELINES: return baseline_maps(method, len(x), x.shape[2:])
-    return grad_cam(model, x, layer, target) if method == "gradcam" else cam(model, x, layer, target, method)
+    maps = grad_cam(model, x, layer, target) if method == "gradcam" else cam(model, x, layer, target, method)
+    return maps.cpu()
 
 # %% ../nbs/09_faithfulness.ipynb #b63b4ab9
 def mean_ci(values)->tuple[float, float]:  # mean, and half width of its 95 % interval (normal approximation)
@@ -95,18 +100,18 @@ def randomise(
     "A copy of the network whose last `k` stages have fresh random weights (Adebayo et al. 2018)."
     names = stages(model)
     if not 0 <= k <= len(names): raise InputError(f"k must lie in 0..{len(names)} for the stages {', '.join(names)}, got {k}")
-    model = copy.deepcopy(model)
-    with torch.random.fork_rng(devices=[]):
+    device, model = next(model.parameters()).device, copy.deepcopy(model).cpu()  # the CPU draws the same numbers for every device
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for name in names[:k]:
             for m in model.get_submodule(name).modules():
                 if hasattr(m, "reset_parameters"): m.reset_parameters()
-    return model
+    return model.to(device)
 
 # %% ../nbs/09_faithfulness.ipynb #88354990
 def ssim(a:torch.Tensor, b:torch.Tensor, window:int=7)->torch.Tensor:  # maps [N,H,W] in [0, 1] -> float [N]
     "Structural similarity (Wang et al. 2004) of each pair of maps, uniform window."
-    mean = lambda t: F.avg_pool2d(t[:, None].double(), window, 1)[:, 0]
+    mean = lambda t: F.avg_pool2d(t[:, None].cpu().double(), window, 1)[:, 0]
     ma, mb = mean(a), mean(b)
     va, vb, cov = mean(a*a) - ma**2, mean(b*b) - mb**2, mean(a*b) - ma*mb
     c1, c2 = .01**2, .03**2
@@ -115,7 +120,7 @@ def ssim(a:torch.Tensor, b:torch.Tensor, window:int=7)->torch.Tensor:  # maps [N
 def spearman(a:torch.Tensor, b:torch.Tensor)->torch.Tensor:  # maps [N,H,W] -> float [N] in [-1, 1]
     "Rank correlation of each pair of maps; 0 where one of them is flat."
     from scipy.stats import rankdata
-    ra, rb = (rankdata(m.flatten(1).numpy(), axis=1) for m in (a, b))
+    ra, rb = (rankdata(m.flatten(1).cpu().numpy(), axis=1) for m in (a, b))
     ra, rb = (r - r.mean(1, keepdims=True) for r in (ra, rb))
     scale = np.sqrt((ra**2).sum(1) * (rb**2).sum(1))
     return torch.from_numpy(np.divide((ra * rb).sum(1), scale, out=np.zeros_like(scale), where=scale > 0)).float()
@@ -129,7 +134,7 @@ def randomisation(
     seed:int=0,  # of the new weights
 )->dict:  # stage name -> {"ssim": [N], "spearman": [N], "maps": [N,H,W]}
     "Likeness of the maps to the original ones, as more and more stages are randomised from the output down."
-    with torch.no_grad(), eval_mode(model): target = model(x).argmax(1)
+    with torch.no_grad(), eval_mode(model): target = _ask(model, x).argmax(1)
     original, rows = maps_by(method, model, x, target, layer), {}
     for k, name in enumerate(["none", *stages(model)]):
         maps = maps_by(method, randomise(model, k, seed), x, target, layer)
@@ -139,19 +144,20 @@ def randomisation(
 # %% ../nbs/09_faithfulness.ipynb #3d297327
 def pixel_order(maps:torch.Tensor, seed:int=0)->torch.Tensor:  # float [N,H,W] -> int64 [N,H*W]
     "Positions of all pixels, the most relevant first; equal ones in an order drawn from `seed`."
-    flat = maps.flatten(1)
+    flat = maps.flatten(1).cpu()
     lot = torch.rand(flat.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
     return lot.gather(1, flat.gather(1, lot).argsort(dim=1, descending=True, stable=True))
 
 # %% ../nbs/09_faithfulness.ipynb #5eb4b05a
 def _check_maps(x, maps):
-    "Refuse maps that do not fit the images."
+    "Refuse maps that do not fit the images, and images elsewhere than on the CPU."
+    if x.device.type != "cpu": raise InputError(f"x must be on the CPU, got {x.device}: use x.cpu(); the model may be anywhere")
     if not (isinstance(maps, torch.Tensor) and maps.ndim == 3 and maps.shape == (len(x), *x.shape[2:]) and torch.isfinite(maps).all()):
         raise InputError(f"maps must be a tensor of shape {[len(x), *x.shape[2:]]} without NaN, one map per image, got {_describe(maps)}")
 
 # %% ../nbs/09_faithfulness.ipynb #789baf0a
 def perturb(
-    x:torch.Tensor,  # normalised images, float [N,3,H,W]
+    x:torch.Tensor,  # normalised images, float [N,3,H,W], on the CPU
     maps:torch.Tensor,  # float [N,H,W]
     share:float,  # of the pixels, 0..1, the most relevant first
     mode:str="deletion",  # "deletion": these become the mean colour; "insertion": all others are blurred
@@ -160,6 +166,7 @@ def perturb(
     "Images without, or with nothing but, the most relevant pixels (Petsiuk et al. 2018)."
     from torchvision.transforms.functional import gaussian_blur
     _check_maps(x, maps)
+    if not 0 <= share <= 1: raise InputError(f"share must lie in [0, 1], got {share}")
     if mode not in ("deletion", "insertion"): raise InputError(f"mode must be 'deletion' or 'insertion', got {mode!r}")
     chosen = torch.zeros(maps.flatten(1).shape, dtype=torch.bool)
     chosen.scatter_(1, pixel_order(maps, seed)[:, :round(share * chosen.shape[1])], True)
@@ -169,12 +176,12 @@ def perturb(
 # %% ../nbs/09_faithfulness.ipynb #505dac47
 def _probability(model, x, target):
     "Probability of the target class, float [N]."
-    with torch.no_grad(), eval_mode(model): logits = torch.cat([model(part) for part in x.split(256)])
+    with torch.no_grad(), eval_mode(model): logits = torch.cat([_ask(model, part) for part in x.split(256)])
     return logits.softmax(1).gather(1, _as_target(target, logits)[:, None])[:, 0]
 
 def curve(
     model:nn.Module,  # the network, left as it is
-    x:torch.Tensor,  # normalised images, float [N,3,H,W]
+    x:torch.Tensor,  # normalised images, float [N,3,H,W], on the CPU; the model may be anywhere
     maps:torch.Tensor,  # float [N,H,W]
     target:torch.Tensor,  # class of each image, int64 [N]
     mode:str="deletion",  # or "insertion"
@@ -182,11 +189,13 @@ def curve(
     seed:int=0,  # order of pixels that are equally relevant
 )->torch.Tensor:  # float [N,steps+1]
     "Probability of the class while the most relevant pixels go (or come)."
+    if steps < 1: raise InputError(f"steps must be at least 1, got {steps}")
     return torch.stack([_probability(model, perturb(x, maps, i / steps, mode, seed), target) for i in range(steps + 1)], 1)
 
 # %% ../nbs/09_faithfulness.ipynb #fe56b23f
 def area(curves:torch.Tensor)->torch.Tensor:  # [N,steps+1] -> [N]
     "Area under each curve, with the share of pixels running from 0 to 1."
+    if curves.ndim != 2 or curves.shape[1] < 2: raise InputError(f"curves must be [N,steps+1] with two or more points each, got {_describe(curves)}")
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
 
 # %% ../nbs/09_faithfulness.ipynb #3824289d
@@ -194,14 +203,15 @@ class _Once(nn.Module):
     "The model; what it says of the images `x` is computed once and then remembered."
     def __init__(self, model, x): super().__init__(); self.model, self.x, self.logits = model, x, None
     def forward(self, x):
-        if not torch.equal(x, self.x): return self.model(x)
-        if self.logits is None: self.logits = self.model(x)
+        x = x.cpu()
+        if not torch.equal(x, self.x): return _ask(self.model, x)
+        if self.logits is None: self.logits = _ask(self.model, x)
         return self.logits
 
 # %% ../nbs/09_faithfulness.ipynb #1bf682cf
 def road(
     model:nn.Module,  # the network, left as it is
-    x:torch.Tensor,  # normalised images, float [N,3,H,W]
+    x:torch.Tensor,  # normalised images, float [N,3,H,W], on the CPU; the model may be anywhere
     maps:torch.Tensor,  # float [N,H,W]
     target:torch.Tensor,  # class of each image, int64 [N]
     percentiles=(20, 40, 60, 80),  # shares of the pixels that stay, in %
@@ -214,7 +224,7 @@ def road(
     order = pixel_order(maps, seed)
     ranks = 1 - order.argsort(1).float().view(maps.shape) / (order.shape[1] - 1)
     targets = [ClassifierOutputSoftmaxTarget(int(t)) for t in torch.as_tensor(target).expand(len(x))]
-    with torch.no_grad(), eval_mode(model), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), eval_mode(model), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return torch.from_numpy(ROADCombined(list(percentiles))(x, ranks.numpy(), targets, _Once(model, x)))
 
@@ -244,7 +254,7 @@ def located(
     masks,  # bool [N,H,W], array or tensor: where the object is
 )->dict:  # pointing [N], energy [N], iou [N,T] for the T `THRESHOLDS`
     "Did the map find the object? Peak on it, share of the map on it, overlap with it."
-    masks = torch.as_tensor(masks)
+    maps, masks = torch.as_tensor(maps).cpu(), torch.as_tensor(masks).cpu()
     if masks.dtype != torch.bool or masks.shape != maps.shape:
         raise InputError(f"masks must be bool of shape {list(maps.shape)} like the maps, got {_describe(masks)}")
     top = maps == maps.amax((1, 2), keepdim=True)
@@ -280,7 +290,7 @@ def _rounded(pair): return [round(v, 5) for v in pair]
 def _first(images, model, n):
     "The first `n` images normalised, the class that the model predicts for each, and their masks, if they have any."
     x, masks = normalize(images.images[:n]), None if images.masks is None else images.masks[:n]
-    with torch.no_grad(), eval_mode(model): target = torch.cat([model(part).argmax(1) for part in x.split(256)])
+    with torch.no_grad(), eval_mode(model): target = torch.cat([_ask(model, part).argmax(1) for part in x.split(256)])
     return x, target, masks
 
 # %% ../nbs/09_faithfulness.ipynb #bf553691
@@ -351,6 +361,7 @@ def measure(
     n_slow:int=100,  # how many of these images for each of `SLOW`; the row says so
 )->dict:  # what is in the file
     "All methods and baselines, summarised with 95 % intervals; randomisation on 32 images (the slow methods: 8)."
+    if min(n, n_slow, len(images)) < 2: raise InputError(f"a mean with its error needs at least 2 images, got n={n}, n_slow={n_slow} and {len(images)} images")
     x, target, masks = _first(images, model, n)
     result = _continued(path, data=images.name, weights=fingerprint(model), images=len(x), layer=str(layer))
     rows, values = result["rows"], {}

@@ -18,10 +18,11 @@ from torch.autograd.function import once_differentiable
 from .core import InputError
 
 # %% ../nbs/A3_products.ipynb #b6149bb9
-def im2col(x:torch.Tensor,  # [N,C,H,W], best with channels last in memory
-           kernel:int,  # side of the window, odd
-           stride:int=1,
-           ) -> torch.Tensor:  # [N*h*w, kernel*kernel*C]
+def im2col(
+    x:torch.Tensor,  # [N,C,H,W], best with channels last in memory
+    kernel:int,  # side of the window, in pixels, odd
+    stride:int=1,  # from window to window, in pixels
+)->torch.Tensor:  # [N*h*w, kernel*kernel*C] with h = H/stride, w = W/stride, rounded up
     "The window of each output pixel as a row, its channels side by side; the border is padded with zeros (Chellapilla et al. 2006)."
     if x.ndim != 4 or kernel % 2 == 0: raise InputError(f"expected images [N,C,H,W] and an odd kernel, got {list(x.shape)} and {kernel}")
     x = x.permute(0, 2, 3, 1)
@@ -32,11 +33,12 @@ def im2col(x:torch.Tensor,  # [N,C,H,W], best with channels last in memory
     return windows.reshape(n * h * w, kernel * kernel * c)
 
 # %% ../nbs/A3_products.ipynb #8e970e98
-def col2im(rows:torch.Tensor,  # [N*h*w, kernel*kernel*C], in the order of `im2col`
-           kernel:int,  # side of the window, odd
-           stride:int,
-           size,  # (N, C, H, W) of the image
-           ) -> torch.Tensor:  # [N,C,H,W]
+def col2im(
+    rows:torch.Tensor,  # [N*h*w, kernel*kernel*C], in the order of `im2col`
+    kernel:int,  # side of the window, in pixels, odd
+    stride:int,  # from window to window, in pixels
+    size:tuple,  # (N, C, H, W) of the image
+)->torch.Tensor:  # [N,C,H,W], channels last in memory
     "Add rows of windows up where they came from: the transpose of `im2col`."
     n, c, h, w = size
     rows = rows.view(n, (h - 1) // stride + 1, (w - 1) // stride + 1, kernel, kernel, c)
@@ -50,7 +52,13 @@ def col2im(rows:torch.Tensor,  # [N*h*w, kernel*kernel*C], in the order of `im2c
 class Product(torch.autograd.Function):
     "`Product.apply(x, weight, stride)`: a convolution with padding k // 2, no bias, as one matrix product, its gradients as two more."
     @staticmethod
-    def forward(ctx, x, weight, stride):  # [N,C,H,W], [O,C,k,k] with odd k, int
+    def forward(
+        ctx,  # where torch keeps what `backward` needs
+        x:torch.Tensor,  # float [N,C,H,W]
+        weight:torch.Tensor,  # [O,C,k,k] with odd k, of the type of x
+        stride:int,  # from window to window, in pixels
+    )->torch.Tensor:  # [N,O,h,w] with h = H/stride, w = W/stride, rounded up
+        "The convolution."
         rows = im2col(x, weight.shape[2], stride)
         ctx.save_for_backward(rows, weight)
         ctx.stride, ctx.size = stride, x.shape
@@ -59,7 +67,11 @@ class Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):  # [N,O,h,w]
+    def backward(
+        ctx,  # what `forward` left
+        grad:torch.Tensor,  # of the result, [N,O,h,w]
+    )->tuple:  # gradients of x [N,C,H,W] (None where it is not needed) and weight [O,C,k,k]; None for stride
+        "The gradients, which cannot be differentiated again."
         rows, weight = ctx.saved_tensors
         o, c, k, _ = weight.shape
         to_weight = (grad.permute(0, 2, 3, 1).reshape(-1, o).T.contiguous() @ rows).view(o, k, k, c).permute(0, 3, 1, 2)
@@ -91,16 +103,21 @@ def _forward(largest:int):
     return forward
 
 # %% ../nbs/A3_products.ipynb #62e83953
-def take_products(model:nn.Module, largest:int=4) -> list:
-    "Lend the forward pass to every convolution that it fits, for good. Returns these convolutions."
+def take_products(
+    model:nn.Module,  # changed in place
+    largest:int=4,  # longer side of the result, in pixels, up to which a product is taken
+)->list:  # the `nn.Conv2d` that were changed; `del conv.forward` undoes it
+    "Lend the forward pass to every convolution that it fits, for good; it serves under bf16 autocast on a CPU, else nothing changes."
     convs = [m for m in model.modules() if type(m) is nn.Conv2d and _fits(m)]
     for conv in convs: conv.forward = MethodType(_forward(largest), conv)  # bound: a copy of the network calls the copy's weights
     return convs
 
 @contextmanager
-def products(model:nn.Module,  # changed while open
-             largest:int=4):  # longer side of the result, in pixels, up to which a product is taken
-    "While open, convolutions with small maps are computed as matrix products, in bf16 on a CPU."
+def products(
+    model:nn.Module,  # changed while open
+    largest:int=4,  # longer side of the result, in pixels, up to which a product is taken
+):  # -> context manager, gives the model
+    "While open, convolutions with small maps are computed as matrix products, under bf16 autocast on a CPU."
     convs = take_products(model, largest)
     try: yield model
     finally:
@@ -109,7 +126,9 @@ def products(model:nn.Module,  # changed while open
 # %% ../nbs/A3_products.ipynb #1a177365
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # from malloc.h
 
-def keep_memory(on:bool=True) -> bool:  # could it be done?
+def keep_memory(
+    on:bool=True,  # False: hand large blocks back at once, as usual
+)->bool:  # could it be done?
     "Let the C library keep freed memory for the next step, or hand large blocks back at once as it usually does (Linux with glibc)."
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"): return False
@@ -120,7 +139,7 @@ def keep_memory(on:bool=True) -> bool:  # could it be done?
     return done
 
 @contextmanager
-def kept_memory():
+def kept_memory():  # -> context manager, gives whether it could be done
     "While open, memory that was freed is kept for the next step; afterwards it is handed back."
     try: yield keep_memory(True)
     finally: keep_memory(False)

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'BASE', 'WEIGHTS', 'SHIPPED', 'Recipe', 'save_recipe', 'recipe_from_dict',
-           'load_recipe', 'device_name', 'run_recipe', 'make_record', 'Run', 'get_recipe', 'train', 'read_records',
-           'shipped_record', 'read_reported', 'standard_error', 'seed_spread', 'results_table', 'twin_difference',
-           'ablations', 'read_study', 'ablate', 'compare_trials', 'ablation_table', 'plot_ablation', 'load_pretrained',
-           'shipped_for', 'model_for', 'model_card', 'ship']
+           'load_recipe', 'get_recipe', 'changed', 'device_name', 'run_recipe', 'class_accuracies', 'make_record',
+           'Run', 'train', 'read_records', 'shipped_record', 'read_reported', 'standard_error', 'seed_spread',
+           'results_table', 'twin_difference', 'ablations', 'read_study', 'ablate', 'compare_trials', 'ablation_table',
+           'plot_ablation', 'load_pretrained', 'shipped_for', 'model_for', 'model_card', 'ship']
 
 # %% ../nbs/10_recipes.ipynb #f5927a7c
 import json, warnings
@@ -121,6 +121,8 @@ def _check_recipe(r):
         if not 0 <= getattr(r, name) < 1: raise InputError(f"{name} must lie in [0, 1), got {getattr(r, name)}")
     resnet._check_config(r.arch, 10, r.norm, r.dropout, r.width)
     make_scheduler(r.make_optimizer(torch.nn.Linear(1, 1)), r.scheduler, r.epochs, 1000, **r.scheduler_options)
+    if not all(isinstance(v, (int, float)) for v in r.mean + r.std) or not (all(0 <= m <= 1 for m in r.mean) and all(0 < s <= 1 for s in r.std)):
+        raise InputError(f"mean must lie in [0, 1] and std in (0, 1], in units of pixels between 0 and 1, got {r.mean} and {r.std}")
     build(r.policy, r.mean, r.std)
 
 # %% ../nbs/10_recipes.ipynb #6462e4b7
@@ -195,6 +197,43 @@ RECIPES = {r.name: r for r in [_book, *_course,
     replace(_sgd, name="toy", epochs=6, lr=.1, batch_size=64, width=16, note="A quarter of the width and six epochs, for the toy set: enough mistakes are left to look at."),
 ]}
 
+# %% ../nbs/10_recipes.ipynb #e04aded1
+def get_recipe(recipe:Recipe|str) -> Recipe:
+    "The recipe of that name; a recipe is given back as it is."
+    if isinstance(recipe, Recipe): return recipe
+    if not isinstance(recipe, str) or recipe not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    return RECIPES[recipe]
+
+# %% ../nbs/10_recipes.ipynb #b32425da
+def _stretched(options:dict, epochs:int, before:int) -> dict:
+    "The options of a schedule, with those that count epochs as long for `epochs` as they were for `before`."
+    new = dict(options)
+    for name in {"T_max", "step_size"} & new.keys(): new[name] = max(1, round(new[name] * epochs / before))
+    if "points" in new: new["points"] = tuple((x * epochs / before, lr) for x, lr in new["points"])
+    return new
+
+# %% ../nbs/10_recipes.ipynb #b680d0da
+def _schedule_options(recipe:Recipe, changes:dict) -> dict:
+    "The options of the schedule, when these settings of the recipe are changed."
+    if "scheduler_options" in changes: return changes["scheduler_options"]
+    scheduler, epochs = changes.get("scheduler", recipe.scheduler), changes.get("epochs", recipe.epochs)
+    options = _stretched(recipe.scheduler_options, epochs, recipe.epochs)
+    if scheduler != recipe.scheduler:
+        if scheduler == "piecewise": raise InputError("piecewise needs points, epochs with their rates, which only a recipe can name: "
+                                                      "choose constant, onecycle, step, plateau or cosine")
+        options = {"step_size": max(1, epochs // 3)} if scheduler == "step" else {}
+    if "lr" in changes and "max_lr" in options: options["max_lr"] = changes["lr"]
+    if "lr" in changes and "points" in options:
+        raise InputError(f"the schedule of {recipe.name} names its learning rates: another lr needs another scheduler with it")
+    return options
+
+def changed(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
+            **changes  # settings and their new values
+            ) -> Recipe:
+    "The recipe with some settings changed, and its schedule with them."
+    recipe = get_recipe(recipe)
+    return recipe_from_dict({**asdict(recipe), **changes, "scheduler_options": _schedule_options(recipe, changes)})
+
 # %% ../nbs/10_recipes.ipynb #caa8d60d
 def _prepare(data, limit:int|None, n_valid:int|None, seed:int):
     "Training, evaluation and test images, and what to call the second; with `n_valid=0` they are the test images."
@@ -203,6 +242,7 @@ def _prepare(data, limit:int|None, n_valid:int|None, seed:int):
         raise InputError(f"data must be auto, cifar10, toy, or a pair of ImageSets (train, test), got {_describe(data)}")
     train, test = sets
     if len(test) == 0 or len(train.classes) != 10: raise InputError(f"a recipe needs test images and 10 classes, got {len(test)} and {len(train.classes)}")
+    if train.classes != test.classes: raise InputError(f"both sets must have the same classes in the same order, got {train.classes} and {test.classes}")
     if limit is not None and limit < len(train):
         if limit < 2 * len(train.classes): raise InputError(f"limit must be at least {2 * len(train.classes)}, got {limit}")
         train = replace(split(train, min(limit, len(train) - len(train.classes)), seed)[1], name=train.name)
@@ -314,13 +354,17 @@ def _by_one(make):
     return broadcast_object_list([make() if PartialState().is_main_process else None])[0]
 
 # %% ../nbs/10_recipes.ipynb #97339e69
+def class_accuracies(p:Predictions) -> dict:  # class name -> fraction in [0, 1]; None for a class without images
+    "The accuracy of each class, as plain values for a file."
+    return {name: float(a) if n else None for name, a, n in zip(p.classes, p.class_accuracy(), p.confusion().sum(1))}
+
 def make_record(recipe:Recipe, history:History, predictions:Predictions,
                 variants:dict|None=None,  # name -> Predictions of the same images, obtained in another way
                 **facts) -> dict:
     "The record of a run: what went in, what came out, on what and when."
     return dict(recipe=asdict(recipe), data=history.data, **facts, epochs=len(history),
                 test=dict(name=predictions.name, images=len(predictions.labels), accuracy=predictions.accuracy, loss=predictions.loss,
-                          class_accuracy=dict(zip(predictions.classes, map(float, predictions.class_accuracy())))),
+                          class_accuracy=class_accuracies(predictions)),
                 variants={name: dict(accuracy=v.accuracy, loss=v.loss) for name, v in (variants or {}).items()},
                 train_seconds=sum(history["seconds"]), images_per_second=facts["train_images"] / median(history["seconds"]),
                 date=date.today().isoformat(), versions=_versions(), history=history.rows)
@@ -349,13 +393,6 @@ def _finish(last, average, history, facts, recipe, test, out) -> Run:
                      mean=list(recipe.mean), std=list(recipe.std), test=record["test"])
         write_json(out/"run.json", record)
     return Run(model, history, recipe, record, predictions, test)
-
-# %% ../nbs/10_recipes.ipynb #e04aded1
-def get_recipe(recipe:Recipe|str) -> Recipe:
-    "The recipe of that name; a recipe is given back as it is."
-    if isinstance(recipe, Recipe): return recipe
-    if not isinstance(recipe, str) or recipe not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
-    return RECIPES[recipe]
 
 # %% ../nbs/10_recipes.ipynb #2eea3f2e
 def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
@@ -386,6 +423,7 @@ def read_records(folder=RUNS) -> dict:  # recipe name -> list of records, one pe
     records = {}
     for path in sorted(Path(folder).glob("*/run*.json")):
         record = read_json(path, "record of a run", recipe=dict, data=str, test=dict)
+        if not isinstance(record["recipe"].get("name"), str): raise InputError(f"{path} is no record of a run: its recipe has no name")
         records.setdefault(record["recipe"]["name"], []).append(record)
     return {name: sorted(runs, key=lambda r: r["recipe"]["seed"]) for name, runs in records.items()}
 
@@ -420,11 +458,13 @@ def _measured(record, said) -> list:
             f"{100 * (t['accuracy'] - said['test_accuracy']):+.2f}" if said else "", f"{mirrored['accuracy']:.2%}" if mirrored else "",
             record["epochs"], record["recipe"]["seed"], record["data"], f"{record['precision']}, {record['device']}, {record['date']}"]
 
+def _conditions_of(record) -> tuple: return record["data"], record["train_images"], record["epochs"], record["test"]["name"]
+
 def _rows(recipe, records:list, said) -> list:
     "The rows of one recipe: one per run, and their mean where there are several."
     if not records: return [["not yet run", "", "", recipe.epochs, recipe.seed, "", ""]]
     rows = [_measured(r, said) for r in records]
-    if len(records) < 2: return rows
+    if len(records) < 2 or len({_conditions_of(r) for r in records}) > 1: return rows  # a mean over different things says nothing
     mean, spread = seed_spread([r["test"]["accuracy"] for r in records])
     return rows + [[f"**{mean:.2%}**, seeds scatter by {spread:.2%}", "", "", "", f"{len(records)} runs", "", "mean and standard deviation"]]
 
@@ -441,10 +481,11 @@ def results_table(folder=RUNS) -> str:
 
 # %% ../nbs/10_recipes.ipynb #599294ba
 def twin_difference(slip:str, folder=RUNS) -> tuple[float, float]|None:  # accuracy, as a fraction, that mending won, and its sampling error
-    "The result of `slip`'s twin minus that of `slip` itself, mean over seeds; None where a run of either is missing."
+    "The result of `slip`'s twin minus that of `slip` itself, mean over seeds; None where a run of either is missing, or where they were made on different data."
     records = read_records(folder)
-    runs = [[r["test"] for r in records.get(name, [])] for name in (slip, f"{slip}-fixed")]
-    if not all(runs): return None
+    pair = [records.get(name, []) for name in (slip, f"{slip}-fixed")]
+    if not all(pair) or len({_conditions_of(r) for r in sum(pair, [])}) > 1: return None
+    runs = [[r["test"] for r in records] for records in pair]
     before, after = (float(np.mean([t["accuracy"] for t in tests])) for tests in runs)
     return after - before, sum(standard_error(a, tests[0]["images"])**2 for a, tests in zip((before, after), runs))**.5
 
@@ -462,7 +503,8 @@ def ablations(base:Recipe) -> dict:  # what is changed -> {setting: other value}
         "no hole": without("Cutout"), "no crop": without("Pad", "RandomCrop"),
         "mirrored by lot": dict(flip=None, policy=by_lot), "never mirrored": dict(flip=None, **without("HorizontalFlip")),
         "a constant rate": dict(scheduler="constant", scheduler_options={}), "group norm": dict(norm="group")}
-    return {name: change for name, change in changes.items() if replace(base, **change) != base}
+    if "points" in base.scheduler_options: changes = {name: c for name, c in changes.items() if c.get("optimizer") != "sgd"}  # they name their rates
+    return {name: change for name, change in changes.items() if changed(base, **change) != base}
 
 # %% ../nbs/10_recipes.ipynb #bba21f80
 def _trial(recipe:Recipe, images:ImageSet, valid:ImageSet, **how) -> dict:
@@ -498,7 +540,7 @@ def _is_done(study:dict, name:str, seed:int, change:dict) -> bool:
 # %% ../nbs/10_recipes.ipynb #7305712d
 def _planned(base:Recipe, changes:dict, seeds) -> list:  # of (name, seed, change, recipe)
     "The trials in their order: what changes nothing first, seed after seed."
-    return [(name, seed, change, recipe_from_dict({**asdict(base), **change, "seed": seed}))
+    return [(name, seed, change, changed(base, **{**change, "seed": seed}))
             for seed in seeds for name, change in ({BASE: {}} | changes).items()]
 
 # %% ../nbs/10_recipes.ipynb #e051cc55
@@ -511,7 +553,8 @@ def ablate(base:Recipe|str,  # a recipe or the name of one in `RECIPES`
            **how  # device, precision, workers, progress, as for `train`
            ) -> dict:
     "Train `base` and each of its variants briefly, under the same conditions, and record their validation accuracy."
-    base, out = replace(get_recipe(base), epochs=epochs), Path(out)
+    base, out = changed(base, epochs=epochs), Path(out)
+    if base.scheduler == "plateau": raise InputError(f"the schedule of {base.name} waits for validation images, which a trial does not measure on the way: choose a recipe with another")
     trials = _planned(base, ablations(base) if changes is None else changes, seeds)
     images, valid, *_ = _prepare(data, n_train + n_valid, n_valid, 0)
     with _holding(out.parent, "ablation"):
@@ -594,7 +637,7 @@ def model_card(record:dict) -> str:  # Markdown
     "What a user of shipped weights must know, made from the record of the run."
     test, shipped, twice = record["test"], record["shipped"], record.get("variants", {}).get("with mirror images")
     mirrored = f"; with mirror images {twice['accuracy']:.2%}" if twice else ""
-    by_class = sorted(test["class_accuracy"].items(), key=lambda item: item[1])
+    by_class = sorted(((c, a) for c, a in test["class_accuracy"].items() if a is not None), key=lambda item: item[1])
     return f"""# Weights `{record['recipe']['name']}`
 
 - **Model**: {record['recipe']['arch']} for 32x32 images, {record['recipe']['width']} channels in the first stage; {shipped['dtype']}, safetensors, loaded as float32.

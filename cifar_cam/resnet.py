@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from .core import InputError
 
 # %% ../nbs/03_resnet.ipynb #b003e15b
-def make_norm(norm:str,  # "batch", "group" (up to 32 groups, each of two channels or more) or "layer" (one group)
-              channels:int,  # channels of the map that it will see, >= 1
-              ) -> nn.Module:
+def make_norm(
+    norm:str,  # "batch", "group" (up to 32 groups, each of two channels or more) or "layer" (one group); else `InputError`
+    channels:int,  # channels of the map that it will see, >= 1
+)->nn.Module:  # BatchNorm2d or GroupNorm, keeps the shape [N,channels,H,W]
     "The normalisation after a convolution (Ioffe and Szegedy 2015; Wu and He 2018; Ba et al. 2016)."
     if norm == "batch": return nn.BatchNorm2d(channels)
     if norm == "layer": return nn.GroupNorm(1, channels)
@@ -28,7 +29,13 @@ def make_norm(norm:str,  # "batch", "group" (up to 32 groups, each of two channe
 # %% ../nbs/03_resnet.ipynb #a42f417c
 class BasicBlock(nn.Module):
     "Two 3x3 convolutions whose result is added to the block's own input (He et al. 2016)."
-    def __init__(self, c_in:int, c_out:int, stride:int=1, norm:str="batch"):
+    def __init__(
+        self,
+        c_in:int,  # channels of the input
+        c_out:int,  # channels of the result
+        stride:int=1,  # of the first convolution; 2 halves height and width
+        norm:str="batch",  # "batch", "group" or "layer", see `make_norm`
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
         self.bn1 = make_norm(norm, c_out)
@@ -38,7 +45,11 @@ class BasicBlock(nn.Module):
         if stride != 1 or c_in != c_out:
             self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), make_norm(norm, c_out))
 
-    def forward(self, x):  # [N,c_in,H,W]
+    def forward(
+        self,
+        x:torch.Tensor,  # float [N,c_in,H,W]
+    )->torch.Tensor:  # float [N,c_out,H/stride,W/stride], sides rounded up, no value below 0
+        "Two convolutions and the shortcut, added, then ReLU."
         out = F.relu(self.bn1(self.conv1(x)))  # [N,c_out,H/stride,W/stride]
         out = self.bn2(self.conv2(out))
         return F.relu(out + self.shortcut(x))
@@ -63,10 +74,17 @@ def _check_config(arch, num_classes, norm, dropout, width):
 # %% ../nbs/03_resnet.ipynb #27f66f62
 class ResNet(nn.Module):
     "A residual network for small images: 3x3 stem without pooling, four stages, mean over the map, one linear layer."
-    def __init__(self, arch:str, num_classes:int=10, norm:str="batch", dropout:float=0., width:int=64):
+    def __init__(
+        self,
+        arch:str,  # "ResNet18" or "ResNet34"
+        num_classes:int=10,  # length of the logits, >= 1
+        norm:str="batch",  # "batch", "group" or "layer", see `make_norm`
+        dropout:float=0.,  # share of the pooled features set to zero in training, in [0, 1)
+        width:int=64,  # channels of layer1, >= 1; each later stage has twice as many
+    ):
         _check_config(arch, num_classes, norm, dropout, width)
         super().__init__()
-        self.config = dict(arch=arch, num_classes=num_classes, norm=norm, dropout=dropout, width=width)
+        self.config = dict(arch=arch, num_classes=num_classes, norm=norm, dropout=dropout, width=width)  # what `build` takes
         n, w = BLOCKS[arch], width
         self.conv1, self.bn1 = nn.Conv2d(3, w, 3, padding=1, bias=False), make_norm(norm, w)
         self.layer1 = _stage(w, w, n[0], 1, norm)
@@ -75,42 +93,50 @@ class ResNet(nn.Module):
         self.layer4 = _stage(4*w, 8*w, n[3], 2, norm)
         self.linear = nn.Linear(8*w, num_classes)
 
-    def forward(self, x):  # float [N,3,H,W], normalised
+    def forward(
+        self,
+        x:torch.Tensor,  # normalised images, float [N,3,H,W]
+    )->torch.Tensor:  # logits, float [N,num_classes]
+        "Scores of the classes before the softmax."
         out = self.layer1(F.relu(self.bn1(self.conv1(x))))  # [N,64,H,W] at width 64
         out = self.layer4(self.layer3(self.layer2(out)))  # [N,512,H/8,W/8]
         out = F.adaptive_avg_pool2d(out, 1).flatten(1)  # [N,512]
-        return self.linear(F.dropout(out, self.config["dropout"], self.training))  # logits [N,num_classes]
+        return self.linear(F.dropout(out, self.config["dropout"], self.training))
 
 # %% ../nbs/03_resnet.ipynb #104f59da
-def build(arch:str,  # "ResNet18" or "ResNet34"
-          **config,  # num_classes, norm, dropout, width: see `ResNet18`
-          ) -> ResNet:  # with fresh weights; `build(**model.config)` is a new network of the same shape
-    "Build a network from its name."
+def build(
+    arch:str,  # "ResNet18" or "ResNet34"
+    **config,  # num_classes, norm, dropout, width: see `ResNet18`
+)->ResNet:  # with fresh weights; `build(**model.config)` is a new network of the same shape
+    "Build a network from its name and its settings `config`; `InputError` on an unknown name or setting."
     unknown = config.keys() - {"num_classes", "norm", "dropout", "width"}
     if unknown: raise InputError(f"a network takes num_classes, norm, dropout and width, got {', '.join(sorted(unknown))}")
     return ResNet(arch, **config)
 
 # %% ../nbs/03_resnet.ipynb #746362f3
-def ResNet18(num_classes:int=10,  # length of the logits, >= 1
-             norm:str="batch",  # "batch", "group" or "layer"
-             dropout:float=0.,  # share of the pooled features set to zero in training, in [0, 1)
-             width:int=64,  # channels of layer1; each later stage has twice as many; 16 is the small twin
-             ) -> ResNet:
+def ResNet18(
+    num_classes:int=10,  # length of the logits, >= 1
+    norm:str="batch",  # "batch", "group" or "layer", see `make_norm`
+    dropout:float=0.,  # share of the pooled features set to zero in training, in [0, 1)
+    width:int=64,  # channels of layer1, >= 1; each later stage has twice as many; 16 is the small twin
+)->ResNet:  # with fresh weights; normalised images [N,3,H,W] in, logits [N,num_classes] out
     "ResNet18 for small images (He et al. 2016, with the 3x3 stem that is usual for CIFAR-10)."
     return build("ResNet18", num_classes=num_classes, norm=norm, dropout=dropout, width=width)
 
-def ResNet34(num_classes:int=10,  # length of the logits, >= 1
-             norm:str="batch",  # "batch", "group" or "layer"
-             dropout:float=0.,  # share of the pooled features set to zero in training, in [0, 1)
-             width:int=64,  # channels of layer1; each later stage has twice as many
-             ) -> ResNet:
+def ResNet34(
+    num_classes:int=10,  # length of the logits, >= 1
+    norm:str="batch",  # "batch", "group" or "layer", see `make_norm`
+    dropout:float=0.,  # share of the pooled features set to zero in training, in [0, 1)
+    width:int=64,  # channels of layer1, >= 1; each later stage has twice as many
+)->ResNet:  # with fresh weights; normalised images [N,3,H,W] in, logits [N,num_classes] out
     "ResNet34 for small images: the same blocks, more of them."
     return build("ResNet34", num_classes=num_classes, norm=norm, dropout=dropout, width=width)
 
 # %% ../nbs/03_resnet.ipynb #8e3fc828
-def layer_table(model:nn.Module,  # left as it is: a copy is summarised
-                size:int=32,  # height and width of the image, in pixels
-                ) -> str:
+def layer_table(
+    model:nn.Module,  # of images with three channels; left as it is: a copy is summarised, on the CPU
+    size:int=32,  # height and width of the image, in pixels
+)->str:  # a line per layer, then the totals
     "Every layer's output shape and parameters, by torchsummary, as one text."
     from torchsummary import summary
     text, copied = io.StringIO(), copy.deepcopy(model).cpu().float().eval()

@@ -9,6 +9,7 @@ __all__ = ['SCHEDULES', 'make_scheduler', 'schedule_lrs', 'plot_schedule', 'Rang
 import copy, itertools, math, warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,7 +19,7 @@ from .core import InputError
 from .training import choose_device, choose_precision
 
 # %% ../nbs/05_learning_rate.ipynb #44aa633b
-SCHEDULES = ("constant", "onecycle", "step", "plateau", "cosine", "piecewise")
+SCHEDULES = ("constant", "onecycle", "step", "plateau", "cosine", "piecewise")  # names that `make_scheduler` knows
 
 def _points(optimizer, xs, ys, base):
     "A schedule through the points (x, y), straight lines between them; x counts steps, y is a learning rate."
@@ -55,12 +56,14 @@ def _no_options(options:dict):
     if options: raise TypeError(f"unknown options {', '.join(options)}")
 
 # %% ../nbs/05_learning_rate.ipynb #6bb92c7d
-def make_scheduler(optimizer:torch.optim.Optimizer,
-                   name:str="onecycle",  # one of `SCHEDULES`
-                   epochs:int=1,  # how long the run is
-                   steps_per_epoch:int=1,  # batches in one epoch
-                   **options):  # arguments of that schedule, see the table in this chapter
-    "A torch scheduler and how often to step it: `(scheduler, \"batch\" or \"epoch\")`; constant gives `(None, \"epoch\")`."
+def make_scheduler(
+    optimizer:torch.optim.Optimizer,  # its learning rates are the peak of "onecycle"; "piecewise" has its own; else they are the start
+    name:str="onecycle",  # one of `SCHEDULES`
+    epochs:int=1,  # how long the run is, >= 1
+    steps_per_epoch:int=1,  # batches in one epoch, >= 1
+    **options,  # arguments of that schedule, see the table in this chapter
+)->tuple:  # scheduler and "batch" or "epoch"; for "constant" None and "epoch"
+    "A torch scheduler and how often to step it (plateau with the accuracy); `InputError` where `options` do not fit."
     if name not in SCHEDULES: raise InputError(f"scheduler must be one of {', '.join(SCHEDULES)}, got {name!r}")
     if epochs < 1 or steps_per_epoch < 1: raise InputError(f"a run has epochs and steps, got {epochs} and {steps_per_epoch}")
     lrs, total = [group["lr"] for group in optimizer.param_groups], epochs * steps_per_epoch
@@ -76,12 +79,16 @@ def make_scheduler(optimizer:torch.optim.Optimizer,
     except (TypeError, ValueError, KeyError) as e: raise InputError(f"scheduler {name} cannot be built from {options}: {e}") from None
 
 # %% ../nbs/05_learning_rate.ipynb #f11929e9
-def schedule_lrs(name:str, lr:float=.1, epochs:int=20, steps_per_epoch:int=10,
-                 momentum:bool=False,  # also return the momentum of each step?
-                 accuracies=None,  # for "plateau": the accuracy after each epoch
-                 **options):  # as in `make_scheduler`
-    "The learning rate of every step of a run, found by stepping the schedule without a model: float array [epochs*steps_per_epoch]."
-    import numpy as np
+def schedule_lrs(
+    name:str,  # one of `SCHEDULES`
+    lr:float=.1,  # the peak of "onecycle"; "piecewise" has its own; else the start
+    epochs:int=20,  # how long the run is, >= 1
+    steps_per_epoch:int=10,  # batches in one epoch, >= 1
+    momentum:bool=False,  # also return the momentum of each step?
+    accuracies=None,  # for "plateau", and needed there: the accuracy after each epoch
+    **options,  # as in `make_scheduler`
+)->np.ndarray|tuple:  # float64 [epochs*steps_per_epoch], or with `momentum` two of them, rates and momenta
+    "The learning rate of every step of a run, found by stepping the schedule without a model."
     if name == "plateau" and len(() if accuracies is None else accuracies) < epochs:
         raise InputError(f"plateau follows the accuracy: pass accuracies, one for each of {epochs} epochs, got {accuracies!r:.60}")
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr, momentum=.9)
@@ -98,11 +105,12 @@ def schedule_lrs(name:str, lr:float=.1, epochs:int=20, steps_per_epoch:int=10,
     return (lrs, momenta) if momentum else lrs
 
 # %% ../nbs/05_learning_rate.ipynb #c6976150
-def plot_schedule(curves:dict,  # name -> learning rate of every step
-                  steps_per_epoch:int=10):  # steps that make one epoch on the x axis
+def plot_schedule(
+    curves:dict,  # name -> learning rate of every step, at least one curve
+    steps_per_epoch:int=10,  # steps that make one epoch on the x axis, >= 1
+):  # -> Figure
     "Draw learning rates over epochs, one line each. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
-    import numpy as np
     if not curves or steps_per_epoch < 1:
         raise InputError(f"plot_schedule needs a curve and a step in each epoch, got {len(curves)} and {steps_per_epoch}")
     fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
@@ -116,14 +124,14 @@ def plot_schedule(curves:dict,  # name -> learning rate of every step
 @dataclass
 class RangeTest:
     "What an LR range test saw (Smith 2017)."
-    lrs: list  # the learning rate of each step, growing by a constant factor
-    losses: list  # the training loss of each step
-    smooth: list  # its exponential moving average
+    lrs: list  # the learning rate of each step, growing by a constant factor; without the step that blew up
+    losses: list  # the training loss of each step, nats per image
+    smooth: list  # its exponential moving average, bias corrected
     diverged: bool  # whether the test went on until the loss had clearly grown
 
     @property
     def best(self) -> float:
-        "The learning rate at the lowest smoothed loss, usually well below the blow-up."
+        "The learning rate at the lowest smoothed loss, usually well below the blow-up; `InputError` where there is no step."
         if not self.smooth: raise InputError("the loss was not finite at the first step: begin with a lower lr_min or check the data")
         return self.lrs[min(range(len(self.smooth)), key=self.smooth.__getitem__)]
 
@@ -181,14 +189,17 @@ def _take_in(result:RangeTest, lr:float, loss:float):
     for column, value in zip((result.lrs, result.losses, result.smooth), (lr, loss, smooth)): column.append(value)
 
 # %% ../nbs/05_learning_rate.ipynb #40ea5879
-def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
-                  loader,  # of (x float32 [B,3,32,32], y int64 [B]); restarted when it ends
-                  lr_min:float=1e-4,  # where to begin
-                  growth:float=1.1,  # factor from step to step
-                  momentum:float=.9,  # of the SGD that is used
-                  max_steps:int=300,  # give up (not diverged) after this many
-                  device:str="auto", precision:str="auto",  # see `choose_device`, `choose_precision`
-                  lr_max:float=1e6) -> RangeTest:  # or beyond this rate
+def lr_range_test(
+    model:nn.Module,  # left as it is: a copy is trained
+    loader:torch.utils.data.DataLoader,  # of (x float32 [B,3,32,32], y int64 [B]); restarted when it ends
+    lr_min:float=1e-4,  # where to begin, above 0
+    growth:float=1.1,  # factor from step to step, above 1
+    momentum:float=.9,  # of the SGD that is used
+    max_steps:int=300,  # give up (not diverged) after this many, >= 1
+    device:str="auto",  # see `choose_device`
+    precision:str="auto",  # see `choose_precision`; "fp16" becomes fp32 here
+    lr_max:float=1e6,  # or beyond this rate; above lr_min
+)->RangeTest:  # without the step that blew up; `InputError` where the first loss is not finite
     "Train a copy with a growing rate until the smoothed loss is non-finite or four times its lowest value; warns if it never is."
     rates, batches, device = _rates(lr_min, lr_max, growth, max_steps), _forever(loader), choose_device(device)
     half = torch.bfloat16 if choose_precision(precision, device) == "bf16" else None  # fp16 would need loss scaling: fp32 instead
@@ -203,7 +214,9 @@ def lr_range_test(model:nn.Module,  # left as it is: a copy is trained
     return result
 
 # %% ../nbs/05_learning_rate.ipynb #1d5d73d5
-def plot_range_test(result:RangeTest):
+def plot_range_test(
+    result:RangeTest,  # of `lr_range_test`
+):  # -> Figure
     "Draw the loss over the learning rate, with the edge and the suggestion. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
     best, suggestion, mark = result.best, result.suggestion, " (not to be trusted)" if result.doubt else ""

@@ -125,15 +125,15 @@ SHAPES = dict(airplane=_airplane, automobile=_automobile, bird=_bird, cat=_cat, 
 @dataclass(frozen=True, eq=False)
 class Scene:
     "Everything about a picture except what it shows."
-    backdrop: np.ndarray  # uint8 [3,3,3]: nine colours, blended over the picture
-    colors: np.ndarray  # uint8 [3,3]: dark, main and light tone of the object
-    centre: np.ndarray  # [2]: x and y of the object, pixels
+    backdrop: np.ndarray  # uint8 [3,3,3]: nine RGB colours, row by row, blended over the picture
+    colors: np.ndarray  # uint8 [3,3]: dark, main and light tone of the object, RGB
+    centre: np.ndarray  # float [2]: x and y of the object, pixels from the upper left corner
     size: float  # half the object's length, pixels
-    angle: float  # rotation, degrees
-    stretch: np.ndarray  # [2]: factors along the object's own x and y; negative x mirrors it
-    behind: tuple  # things that the object may cover: (corners in pixels, colour)
-    front: tuple  # things that may cover the object
-    noise: np.ndarray|float  # [32,32,3]: added to every value, grey levels
+    angle: float  # rotation, degrees, clockwise
+    stretch: np.ndarray  # float [2]: factors along the object's own x and y; negative x mirrors it
+    behind: tuple  # things that the object may cover: (corners [n,2] in pixels, RGB colour)
+    front: tuple  # things that may cover the object, likewise
+    noise: np.ndarray|float  # float [32,32,3] or one number: added to every value, grey levels
 
 # %% ../nbs/A1_toy.ipynb #cf9ac9ad
 def _move(points, centre, size, degrees):
@@ -145,9 +145,10 @@ def _fill(canvas, points, color):
     "Fill a polygon, given in pixels of the small picture, on the large canvas (exact to 1/16 of a pixel there)."
     cv2.fillPoly(canvas, [np.rint((np.asarray(points)*4 - .5) * 16).astype(np.int32)], color, shift=4)
 
-def draw(parts:list,  # (tone, corners) in drawing order, as a function of `SHAPES` returns; [] draws no object
-         scene:Scene,  # where and how
-         ) -> tuple[np.ndarray, np.ndarray]:  # image uint8 [32,32,3] and mask bool [32,32]
+def draw(
+    parts:list,  # (tone, corners) in drawing order, as a function of `SHAPES` returns; [] draws no object
+    scene:Scene,  # where and how
+)->tuple[np.ndarray, np.ndarray]:  # image uint8 [32,32,3], RGB, and mask bool [32,32]: at least half of the pixel shows the object
     "Paint a scene with an object in it, and the object's mask."
     canvas = np.zeros((128, 128, 4), np.uint8)
     canvas[..., :3] = cv2.resize(scene.backdrop, (128, 128))
@@ -175,8 +176,9 @@ def _clutter(rng, sizes, middle):
     return tuple((_move(forms[k], *place), c.tolist()) for k, c, *place in zip(which, colors, where, sizes, turns))
 
 # %% ../nbs/A1_toy.ipynb #c8d2172d
-def random_scene(rng:np.random.Generator,  # where the random numbers come from
-                 ) -> Scene:
+def random_scene(
+    rng:np.random.Generator,  # where the random numbers come from
+)->Scene:  # the same one from a generator in the same state
     "Draw every property of a picture except its class."
     backdrop = rng.uniform(95, 160) + rng.normal(0, 15, 3) + rng.normal(0, 15, (3, 3, 1)) + rng.normal(0, 8, (3, 3, 3))
     middle, size = backdrop.mean((0, 1)), rng.uniform(11.5, 15)
@@ -190,9 +192,10 @@ def random_scene(rng:np.random.Generator,  # where the random numbers come from
                  noise=rng.normal(0, 4 + 45*rng.random()**8, (32, 32, 3)))
 
 # %% ../nbs/A1_toy.ipynb #91911148
-def make_toy(n:int,  # how many images, >= 0
-             seed:int=0,  # >= 0; the same seed gives the same images
-             ) -> ImageSet:  # its masks, bool [n,32,32], hold the pixels that the object covers at least by half
+def make_toy(
+    n:int,  # how many images, >= 0
+    seed:int=0,  # >= 0; the same seed gives the same images
+)->ImageSet:  # its masks, bool [n,32,32], hold the pixels that the object covers at least by half
     "Draw `n` labelled pictures of the ten CIFAR-10 classes. Image `i` depends on `seed` and `i` alone."
     for name, value in (("n", n), ("seed", seed)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 0:
