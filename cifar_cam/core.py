@@ -106,8 +106,8 @@ def atomic_path(path):
 
 # %% ../nbs/00_core.ipynb #336724a2
 def write_text(path, text:str):
-    "Write `text` to `path` as UTF-8, whole or not at all."
-    with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8")
+    "Write `text` to `path` as UTF-8 with the line ends it has, whole or not at all."
+    with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8", newline="")
 
 def write_json(path, data):
     "Write `data` to `path` as indented JSON, whole or not at all."

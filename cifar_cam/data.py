@@ -269,7 +269,7 @@ def split(images:ImageSet,  # the training images
                          f"for {len(images)} images of {len(images.classes)} classes, got {n_valid}")
     keep, held = train_test_split(np.arange(len(images)), test_size=n_valid, stratify=images.labels, random_state=seed)
     keep, held = images[np.sort(keep)], images[np.sort(held)]
-    return keep, replace(held, name=images.name.replace("train", "valid"))
+    return keep, replace(held, name=" ".join("valid" if word == "train" else word for word in images.name.split(" ")))
 
 # %% ../nbs/01_data.ipynb #aacd93b4
 class EpochSampler(Sampler):

@@ -215,15 +215,17 @@ def _training(history, picture:bytes) -> list:
     "How the training went."
     first, last, name = history.rows[0], history.rows[-1], history.eval_name
     noticed = f"the training loss went from {first['train_loss']:.2f} in the first epoch to {last['train_loss']:.2f} in the last"
-    if last["valid_loss"] is not None: noticed += f", the {name} loss from {first['valid_loss']:.2f} to {last['valid_loss']:.2f}"
+    watched = last["valid_loss"] is not None
+    solid = f" Solid: {name} images, unchanged, after each epoch. So the solid line may well be the better one." if watched else ""
+    sign = (" A solid loss that keeps rising, epoch after epoch, while the dashed one falls is the sign of overfitting: "
+            "the network learns its images by heart.") if watched else " No other images were measured on the way, so overfitting would not show here."
+    if watched: noticed += f", the {name} loss from {first['valid_loss']:.2f} to {last['valid_loss']:.2f}"
     return [tag("h2", "How the training went"),
             tag("p", "An epoch is one pass over the training images. The loss is the price of a wrong or hesitant answer: 0 for a sure and right one, "
                 "2.30 (the logarithm of 10) for a guess among ten classes. The learning rate is the size of the steps."),
             figure(picture, f"Curves over {len(history)} epochs of loss, accuracy and learning rate: {noticed}.",
-                   "Dashed: training images, measured while the network still changes, and on images that were cropped and mirrored at random. "
-                   f"Solid: {name} images, unchanged, after each epoch. So the solid line may well be the better one."),
-            tag("p", f"What to notice: {noticed}. A solid loss that keeps rising, epoch after epoch, while the dashed one falls is the sign "
-                "of overfitting: the network learns its images by heart.")]
+                   "Dashed: training images, measured while the network still changes, and on images that were cropped and mirrored at random." + solid),
+            tag("p", f"What to notice: {noticed}.{sign}")]
 
 # %% ../nbs/12_report.ipynb #91ee73c1
 def _mistakes(p:Predictions, picture:bytes, shown:int) -> list:
@@ -325,12 +327,12 @@ def _by_class(p:Predictions) -> list:
 # %% ../nbs/12_report.ipynb #75823bc8
 def _limits(p:Predictions, history) -> list:
     "What this page cannot say."
-    looked = ("The test images were measured after each epoch too, to draw the curve; nothing was chosen by them." if history.eval_name == "test"
+    looked = ("The test images were measured after each epoch too, to draw the curve; nothing was chosen by them." if history.eval_name == "test" and history.rows[-1]["valid_loss"] is not None
               else "The test images were used once, at the end.")
     return [tag("h2", "How far to believe this page"),
             tag("p", f"It shows one run with one seed. On {len(p):,} test images the accuracy is known to ± {200*p.standard_error:.1f} points (two standard errors), "
-                f"and another seed would move it too. {looked} The same command on the same machine repeats the run; another processor or "
-                "another version of a library rounds differently and ends a little elsewhere.")]
+                f"and another seed would move it too. {looked} On a CPU the same command on the same machine repeats the run; another "
+                "processor, another version of a library, or a GPU rounds differently and ends a little elsewhere.")]
 
 # %% ../nbs/12_report.ipynb #2a0a3800
 def _flat(value) -> str:
@@ -523,10 +525,10 @@ def explain_photos(model, photos:list,  # of `Photo`
     if not photos: raise InputError("there are no photographs to explain: give at least one")
     layers, pixels = _names(model, layers), np.stack([p.pixels for p in photos])
     p = predict(model, pixels, mean, std).probabilities
-    parts = [_maps(model, normalize(pixels[i:i+100], mean, std), layers) for i in range(0, len(pixels), 100)]
+    order = np.argsort(-p, 1, kind="stable")[:, :top]
+    parts = [_maps(model, normalize(pixels[i:i+100], mean, std), layers, torch.from_numpy(order[i:i+100, 0])) for i in range(0, len(pixels), 100)]
     maps = {l: np.concatenate([part[l].cpu().numpy() for part in parts]) for l in layers}
     cells = _cells(model, normalize(pixels[:1], mean, std), layers)
-    order = np.argsort(-p, 1, kind="stable")[:, :top]
     return [dict(file=photo.name, top=[(classes[c], float(row[c])) for c in best], maps={l: m[i] for l, m in maps.items()}, cells=cells)
             for i, (photo, row, best) in enumerate(zip(photos, p, order))]
 

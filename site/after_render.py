@@ -41,7 +41,9 @@ def markdown(path):
     "Front matter and Markdown of the page at `path`, a notebook or a qmd file."
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb": text = "\n\n".join(filter(None, map(cell_markdown, json.loads(text)["cells"])))
-    front, body = re.match(r"---\n(.*?)\n---\s*(.*)", text, re.DOTALL).groups()
+    found = re.match(r"---\n(.*?)\n---\s*(.*)", text, re.DOTALL)
+    if not found: raise SystemExit(f"{path} must begin with front matter between two lines of ---")
+    front, body = found.groups()
     return yaml.safe_load(front), body
 
 

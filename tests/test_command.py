@@ -1,5 +1,5 @@
 "The command as a shell starts it, in surroundings that are not kind to it."
-import json, os, pty, signal, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from conftest import COMMAND
+
+pty = pytest.importorskip("pty")  # there are no terminals of this kind on Windows
 
 BARE = {"PATH": os.environ["PATH"], "LANG": "C", "LC_ALL": "C", "COLUMNS": "40", "TERM": "dumb", "OMP_NUM_THREADS": "1"}  # no HOME, no display
 TINY = ["--data", "toy", "--recipe", "toy", "--width", "4", "--limit", "60", "--batch-size", "20", "--precision", "fp32", "--device", "cpu"]
@@ -27,6 +29,8 @@ def test_help_is_quick():
         assert code == 0 and not err and all(c in out for c in ("demo", "train", "evaluate", "explain", "lr-find"))
         return time.perf_counter() - start
     assert min(seconds() for _ in range(3)) < 1
+    asked = "import sys; from cifar_cam.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], env=BARE, capture_output=True).returncode == 0
 
 def test_wrong_use():
     for words in (["dmeo"], ["train", "--epochs", "-1"], ["explain"]):

@@ -1,5 +1,5 @@
 "Any file that a person may call a photograph: read rightly, or refused in one line."
-import os, resource, subprocess, sys, zlib
+import os, subprocess, sys, zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,8 @@ from PIL import Image, ImageOps
 
 from cifar_cam.core import InputError
 from cifar_cam.report import MAX_PIXELS, load_photo, open_photo
+
+resource = pytest.importorskip("resource")  # not on Windows
 
 RNG = np.random.default_rng(0)
 SMOOTH = Image.fromarray(np.dstack([np.add.outer(np.arange(40), np.arange(60)) * k // 2 for k in (1, 2, 4)]).astype(np.uint8))  # 60 x 40
