@@ -546,13 +546,13 @@ def _write_explorer(path:Path, model, photos:list, layers, classes, mean, std, m
 def _on_record(weights:Path|None, model) -> dict|None:
     "The test of this network's maps that its run recorded, or the book; None where there is none, or of other weights."
     from cifar_cam.faithfulness import fingerprint
-    from cifar_cam.recipes import RUNS, SHIPPED
-    run = weights if weights is None or weights.is_dir() else weights.parent
+    from cifar_cam.core import InputError, read_json
+    from cifar_cam.recipes import read_maps
     try:
-        tested = json.loads((run/"run.json" if run else RUNS/"faithfulness"/f"{SHIPPED}.json").read_text(encoding="utf-8"))
-        tested = tested["faithfulness"] if run else tested
-        return tested if tested["weights"] == fingerprint(model) else None
-    except (OSError, ValueError, KeyError, TypeError): return None
+        if weights is None: tested = read_maps()
+        else: tested = read_json((weights if weights.is_dir() else weights.parent)/"run.json", "record of a run", faithfulness=dict)["faithfulness"]
+    except InputError: return None
+    return tested if tested and tested.get("weights") == fingerprint(model) else None
 
 # %% ../nbs/12_command_line.ipynb #f37c2785
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTOS", readable=False, hidden=True)]  # the help of the command says what it is

@@ -7,7 +7,7 @@ __all__ = ['RECIPES', 'VERSIONS', 'RUNS', 'BASE', 'WEIGHTS', 'SHIPPED', 'Recipe'
            'load_recipe', 'get_recipe', 'changed', 'device_name', 'run_recipe', 'class_accuracies', 'make_record',
            'Run', 'train', 'read_records', 'shipped_record', 'read_reported', 'standard_error', 'seed_spread',
            'results_table', 'twin_difference', 'ablations', 'read_study', 'ablate', 'compare_trials', 'ablation_table',
-           'plot_ablation', 'load_pretrained', 'shipped_for', 'model_for', 'model_card', 'ship']
+           'plot_ablation', 'load_pretrained', 'shipped_for', 'model_for', 'read_maps', 'model_card', 'ship']
 
 # %% ../nbs/10_recipes.ipynb #f5927a7c
 import json, warnings
@@ -631,6 +631,12 @@ def shipped_for(images:ImageSet) -> str:
 def model_for(images:ImageSet) -> torch.nn.Module:
     "The trained model that ships for this data set: CIFAR-10 or toy."
     return load_pretrained(shipped_for(images))
+
+def read_maps(name:str=SHIPPED,  # a recipe whose weights ship with the package
+              folder=RUNS) -> dict|None:
+    "What `faithfulness.measure` recorded of the maps of that network; None where there is no such record."
+    path = Path(folder)/"faithfulness"/f"{name}.json"
+    return read_json(path, "record of maps", weights=str, data=str, images=int, rows=dict) if path.is_file() else None
 
 # %% ../nbs/10_recipes.ipynb #0d9b3891
 def model_card(record:dict) -> str:  # Markdown
