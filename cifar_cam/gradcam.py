@@ -155,7 +155,7 @@ def grad_cam(
     *, raw:bool=False,  # the layer's own size instead of H x W?
     signed:bool=False,  # before ReLU and scaling, in logits? negative is evidence against
     autocast:torch.dtype|None=None,  # torch.bfloat16, torch.float16: faster, and another map where there is little evidence
-):  # float32 [N,H,W] in [0, 1] on x's device; a list of them for a list of layers
+)->torch.Tensor|list[torch.Tensor]:  # float32 [N,H,W] in [0, 1] on x's device; a list of them for a list of layers
     "Grad-CAM (Selvaraju et al. 2017) of the logit for a whole batch, in one forward and one short backward pass."
     several = isinstance(layer, (list, tuple))
     layers = [find_layer(model, l) for l in (layer if several else [layer])]
@@ -232,12 +232,13 @@ def show_gradcam(
     predictions:Predictions,  # of the same images in the same order
     model:nn.Module,  # the network that made them
     index,  # which images to draw: positions in `images`
-    layer="layer3",  # whose maps
-    mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what the images are normalised with
+    layer="layer3",  # whose maps: a module or its dotted name
+    mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+    std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
     ncols:int=1,  # images per line
     size:float=1.15,  # of one picture in inches
-):  # -> Figure
-    "For each image: the image, then map and blend for the predicted class, then for the true class."
+):
+    "For each image: the image, then map and blend for the predicted class, then for the true class. Returns the matplotlib figure."
     index, x = _choose(images, predictions, index, mean, std)
     fig, axs = _grid(len(index), 5, ncols, size)
     for which, classes, col in (("predicted", predictions.predicted, 1), ("true", images.labels, 3)):
@@ -264,11 +265,12 @@ def show_evidence(
     predictions:Predictions,  # of the same images in the same order
     model:nn.Module,  # the network that made them
     index,  # which images to draw: positions in `images`
-    layer="layer3",  # whose maps
-    mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what the images are normalised with
+    layer="layer3",  # whose maps: a module or its dotted name
+    mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+    std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
     size:float=1.15,  # of one picture in inches
-):  # -> Figure
-    "One row per image: signed maps in logits for the predicted and the true class, their difference, and what speaks against."
+):
+    "One row per image: signed maps (logits) for predicted and true class, their difference, and what speaks against. Returns the figure."
     index, x = _choose(images, predictions, index, mean, std)
     pred, true = (grad_cam(model, x, layer, t[index], signed=True) for t in (predictions.predicted, images.labels))
     fig, axs = _grid(len(index), 5, 1, size)
@@ -280,7 +282,7 @@ def show_evidence(
     return fig
 
 # %% ../nbs/08_gradcam.ipynb #62feb865
-METHODS = {  # name: (class in pytorch_grad_cam, what it does, paper)
+METHODS = {  # name -> (class in pytorch_grad_cam, what it does and the paper)
     "gradcam": ("GradCAM", "weight of a map: its mean gradient (Selvaraju et al. 2017)"),
     "gradcam++": ("GradCAMPlusPlus", "weight: positive gradients, the stronger the more (Chattopadhay et al. 2018)"),
     "hirescam": ("HiResCAM", "no mean: gradient times activation at each position (Draelos and Carin 2020)"),
