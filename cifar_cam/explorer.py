@@ -73,7 +73,8 @@ def explorer_data(
     layers=("layer2", "layer3", "layer4"),  # modules or dotted names
     methods=("gradcam", "hirescam", "layercam"),  # names in `METHODS`
     classes:int=4,  # how many per image
-    mean=CIFAR10_MEAN, std=CIFAR10_STD,  # what the images are normalised with
+    mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+    std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
 )->dict:  # plain values, ready for JSON
     "All that the page shows: pictures, probabilities, and the maps by class, method and layer."
     pixels, layers = _pixels(images, predictions), list(layers)
@@ -205,12 +206,19 @@ def explorer_page(
 # %% ../nbs/08b_explorer.ipynb #7013b6d2
 class Explorer:
     "A page that notebooks show in a frame and that `save` writes to a file."
-    def __init__(self, page:str, height:int=660): self.page, self.height = page, height
+    def __init__(self,
+                 page:str,  # HTML, from `explorer_page`
+                 height:int=660,  # of the frame, in pixels
+                 ): self.page, self.height = page, height
     def __repr__(self): return f"Explorer({len(self.page):,} bytes)"
     def _repr_html_(self):
         return (f'<iframe title="Grad-CAM explorer" sandbox="allow-scripts" style="width:100%;height:{self.height}px;border:0" '
                 f'srcdoc="{html.escape(self.page)}"></iframe>')
-    def save(self, path): write_text(path, self.page)
+    def save(self,
+             path,  # of an HTML file; its folder is made, an old file is replaced
+             ):
+        "Write the page to a file, whole or not at all."
+        write_text(path, self.page)
 
 # %% ../nbs/08b_explorer.ipynb #8198c66b
 def explore(
