@@ -50,13 +50,13 @@ class Outputs:
     def __repr__(self): return f"{type(self).__name__}({self.name}: {len(self):,} images, {len(self.classes)} classes)"
 
     @cached_property
-    def log_probabilities(self): return F.log_softmax(torch.from_numpy(self.logits).double(), 1).numpy()  # float64 [N,C]
+    def log_probabilities(self) -> np.ndarray: return F.log_softmax(torch.from_numpy(self.logits).double(), 1).numpy()  # float64 [N,C]
     @cached_property
-    def probabilities(self): return np.exp(self.log_probabilities)  # float64 [N,C], each row sums to 1
+    def probabilities(self) -> np.ndarray: return np.exp(self.log_probabilities)  # float64 [N,C], each row sums to 1
     @cached_property
-    def predicted(self): return self.logits.argmax(1)  # int64 [N]
+    def predicted(self) -> np.ndarray: return self.logits.argmax(1)  # int64 [N]
     @cached_property
-    def confidence(self): return self.probabilities.max(1)  # float64 [N], of the predicted class, in [1/C, 1]
+    def confidence(self) -> np.ndarray: return self.probabilities.max(1)  # float64 [N], of the predicted class, in [1/C, 1]
 
 # %% ../nbs/07_misclassified.ipynb #b4bbe4df
 def _labels(outputs):
@@ -68,21 +68,23 @@ def _labels(outputs):
 class Predictions(Outputs):
     "Outputs held against the labels: what is right, what is wrong, and how sure the model was."
     @cached_property
-    def correct(self): return self.predicted == _labels(self)  # bool [N]
+    def correct(self) -> np.ndarray: return self.predicted == _labels(self)  # bool [N]
     @property
-    def accuracy(self): return float(self.correct.mean())  # fraction in [0, 1]
+    def accuracy(self) -> float: return float(self.correct.mean())  # fraction in [0, 1]
     @property
-    def standard_error(self): return (self.accuracy * (1 - self.accuracy) / len(self))**.5  # of the accuracy (binomial)
+    def standard_error(self) -> float: return (self.accuracy * (1 - self.accuracy) / len(self))**.5  # of the accuracy (binomial)
     @property
-    def loss(self): return float(-self.log_probabilities[np.arange(len(self)), _labels(self)].mean())  # nats per image
+    def loss(self) -> float: return float(-self.log_probabilities[np.arange(len(self)), _labels(self)].mean())  # nats per image
     @cached_property
-    def mistakes(self):  # int64, indices of the wrong images, the most confident first
+    def mistakes(self) -> np.ndarray:  # int64, indices of the wrong images, the most confident first
         wrong = np.flatnonzero(~self.correct)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
-    def class_accuracy(self):  # float64 [C], fraction in [0, 1]; NaN for a class without images
+    def class_accuracy(self) -> np.ndarray:  # float64 [C], fractions in [0, 1]; NaN for a class without images
+        "Accuracy of each true class."
         counts = self.confusion()
         with np.errstate(invalid="ignore"): return counts.diagonal() / counts.sum(1)
-    def confusion(self):  # int64 [C,C], rows are the true classes, columns the predicted ones
+    def confusion(self) -> np.ndarray:  # int64 [C,C], rows are the true classes, columns the predicted ones
+        "How many images of each true class were taken for each class."
         from sklearn.metrics import confusion_matrix
         return confusion_matrix(_labels(self), self.predicted, labels=range(len(self.classes)))
 
@@ -108,7 +110,8 @@ def _check_question(model, images, batch_size):
 @torch.no_grad()
 def predict(model:nn.Module,  # left as it was: weights, statistics and the mode of every submodule
             images,  # ImageSet, or uint8 [N,H,W,3] without labels
-            mean=CIFAR10_MEAN, std=CIFAR10_STD,  # per channel, units of [0, 1]; as in training
+            mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+            std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
             batch_size:int=256,  # images at a time; changes speed and memory, not the answers
             ) -> Predictions:  # one row per image, in the order of `images`
     "Show every image to the model once, in order, in eval mode and float32, on the model's own device."
@@ -131,9 +134,10 @@ def _check_same(images, predictions):
 
 # %% ../nbs/07_misclassified.ipynb #1c2bb2d9
 def add_mirrored(predictions:Predictions,  # made by `predict` with this model on these images
-                 model:nn.Module,
-                 images:ImageSet,
-                 mean=CIFAR10_MEAN, std=CIFAR10_STD,  # as in `predict`
+                 model:nn.Module,  # asked once more; left as it was
+                 images:ImageSet,  # mirrored from left to right
+                 mean=CIFAR10_MEAN,  # as in `predict`
+                 std=CIFAR10_STD,  # as in `predict`
                  ) -> Predictions:  # of the mean of two logits per class
     "Flip test-time augmentation: average each image's logits with those of its mirror image."
     _check_same(images, predictions)
