@@ -86,7 +86,9 @@ def _flush_folder(folder):
 
 # %% ../nbs/00_core.ipynb #c2279f2f
 @contextmanager
-def atomic_path(path):
+def atomic_path(
+    path:str|Path,  # the file to write; its folder is made if it is not there
+):  # gives the temporary path, a `Path` with the same ending
     "Give a temporary path beside `path`; on success it is flushed to disk and renamed, on failure removed."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,19 +107,26 @@ def atomic_path(path):
         if os.path.exists(tmp): os.unlink(tmp)
 
 # %% ../nbs/00_core.ipynb #336724a2
-def write_text(path, text:str):
+def write_text(
+    path:str|Path,  # the file to write; one that is there is replaced
+    text:str,  # its whole contents
+):
     "Write `text` to `path` as UTF-8 with the line ends it has, whole or not at all."
     with atomic_path(path) as tmp: tmp.write_text(text, encoding="utf-8", newline="")
 
-def write_json(path, data):
+def write_json(
+    path:str|Path,  # the file to write; one that is there is replaced
+    data,  # whatever Python's `json` can write: dicts, lists, texts, numbers, None
+):
     "Write `data` to `path` as indented JSON, whole or not at all."
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 # %% ../nbs/00_core.ipynb #0985bb52
-def read_json(path,
-              what:str,  # what the file should be, for messages
-              **kinds,  # names that must stand in it, each with its type
-              ) -> dict:
+def read_json(
+    path:str|Path,  # the file to read
+    what:str,  # what the file should be, for messages
+    **kinds,  # names that must stand in it, each with its type
+)->dict:  # all that stands in it
     "The JSON object in the file at `path`; refused with `InputError` if it is missing, damaged or without one of `kinds`."
     path = Path(path)
     try: data = json.loads(path.read_text(encoding="utf-8"))
@@ -131,7 +140,9 @@ def read_json(path,
     return data
 
 # %% ../nbs/00_core.ipynb #d495d838
-def seed_everything(seed:int):
+def seed_everything(
+    seed:int,  # 0 to 2**32 - 1, as NumPy wants it
+):
     "Seed Python's, NumPy's and torch's global generators (torch seeds every GPU with it)."
     random.seed(seed)
     np.random.seed(seed)
@@ -155,16 +166,22 @@ def book_style():
 # %% ../nbs/00_core.ipynb #b901665c
 LOCK, BEGUN = ".cifar-cam.lock", ".cifar-cam.begun"  # who holds a folder, and for what
 
-def begun(folder) -> str:
+def begun(
+    folder:str|Path,  # it need not be there
+)->str:  # such as "train, process 123"; empty where nothing is noted
     "What is done in `folder`, and the number of the process that does it, or did until it was killed."
     with suppress(OSError, ValueError): return (Path(folder)/BEGUN).read_text(encoding="utf-8")
     return ""
 
-def unfinished(folder) -> list:
+def unfinished(
+    folder:str|Path,  # must be there
+)->list[Path]:  # the files, in no order
     "What a killed writer left behind: hidden files with eight letters between name and ending."
     return [p for p in Path(folder).iterdir() if re.fullmatch(r"\..+(\.\w+)\.\w{8}\1", p.name)]
 
-def contents(folder) -> set:
+def contents(
+    folder:str|Path,  # it need not be there
+)->set[Path]:  # files and folders, not what lies deeper
     "What lies in `folder`, our own traces left out; nothing if it is not there."
     folder = Path(folder)
     return {*folder.iterdir()} - {*unfinished(folder), folder/LOCK, folder/BEGUN} if folder.is_dir() else set()
@@ -176,11 +193,13 @@ def _times(folder) -> dict:
 # %% ../nbs/00_core.ipynb #a6e30a0c
 _held = set()  # (folder, thread) for every folder that this process holds
 
-def first_process() -> bool:
+def first_process()->bool:  # True where there is only one
     "Whether this process writes: of several that torchrun or accelerate started, the first."
     return os.environ.get("RANK", "0") == "0"
 
-def holds(folder) -> bool:
+def holds(
+    folder:str|Path,  # as given to `hold`, or another way to say it
+)->bool:  # always True in every process but the first
     "Whether this thread is inside `hold` for that folder, or works for a process that is."
     return not first_process() or (Path(folder).resolve(), threading.get_ident()) in _held
 
@@ -225,10 +244,12 @@ def _noted(folder:Path, who:str):
 
 # %% ../nbs/00_core.ipynb #984c8c09
 @contextmanager
-def hold(folder,  # made if it is not there, and taken away again if nothing was written
-         who:str="train",  # noted beside the lock, until the work is done
-         check=lambda: None):  # called with the lock in hand, before anything is touched
-    "Keep every other process out of `folder` while the work goes on."
+def hold(
+    folder:str|Path,  # made if it is not there, and taken away again if nothing was written
+    who:str="train",  # noted beside the lock, until the work is done
+    check=lambda: None,  # called without arguments, with the lock in hand, before anything is touched
+):  # gives the folder as a `Path`
+    "Keep every other process out of `folder` while the work goes on; `InputError` if one is at work there."
     folder = Path(folder)
     made = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
