@@ -20,7 +20,7 @@ from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputErr
 from .toy import make_toy
 
 # %% ../nbs/01_data.ipynb #c2d1b042
-def cache_folder() -> Path:
+def cache_folder()->Path:  # it need not be there yet
     "Where a download is kept: the user's cache folder of this system, below `cifar_cam`."
     from platformdirs import user_cache_dir
     return Path(user_cache_dir("cifar_cam", appauthor=False))
@@ -235,8 +235,10 @@ def show_grid(images,  # ImageSet, uint8 [N,H,W,3], or a normalised float tensor
               ncols:int=10,  # images per row
               size:float=.75,  # width of one image in inches
               title:str|None=None,  # title of the figure; None: the data set's name
-              mean=CIFAR10_MEAN, std=CIFAR10_STD):  # used to de-normalise a tensor
-    "Draw images in a labelled grid, de-normalised, each pixel a square. Returns the matplotlib figure."
+              mean=CIFAR10_MEAN,  # per channel, units of [0, 1]; used to de-normalise a tensor
+              std=CIFAR10_STD,  # per channel, units of [0, 1]; used to de-normalise a tensor
+              ):  # -> Figure
+    "Draw images in a labelled grid, de-normalised, each pixel a square."
     import matplotlib.pyplot as plt
     images, titles, title = _to_draw(images, titles, title, ncols, mean, std)
     ncols = min(ncols, len(images))
@@ -274,11 +276,21 @@ def split(images:ImageSet,  # the training images
 # %% ../nbs/01_data.ipynb #aacd93b4
 class EpochSampler(Sampler):
     "Yields `epoch * n + index` for every image once, in an order that depends on seed and epoch alone."
-    def __init__(self, n:int, shuffle:bool, seed:int=0):
+    def __init__(
+        self,
+        n:int,  # how many images there are
+        shuffle:bool,  # a new order each epoch? False: 0 to n - 1
+        seed:int=0,  # of the order, 0 or more
+    ):
         self.n, self.shuffle, self.seed, self.epoch = n, shuffle, seed, 0
 
     def __len__(self): return self.n
-    def set_epoch(self, epoch:int): self.epoch = epoch
+    def set_epoch(
+        self,
+        epoch:int,  # counted from 0
+    ):
+        "Say which epoch comes next: without it, every pass is the same."
+        self.epoch = epoch
 
     def __iter__(self):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n) if self.shuffle else np.arange(self.n)
@@ -305,18 +317,33 @@ def _same(batch): return batch
 # %% ../nbs/01_data.ipynb #c8c460f1
 class AugmentedImages(Dataset):
     "Batches of `images`, transformed; what happens to an image depends on (seed, epoch, index) and nothing else."
-    def __init__(self, images:ImageSet, transform=None, seed:int=0, flip:str|None=None, mean=CIFAR10_MEAN, std=CIFAR10_STD):
+    def __init__(
+        self,
+        images:ImageSet,  # what to serve
+        transform=None,  # Albumentations pipeline that ends in a tensor; None: `normalize` alone
+        seed:int=0,  # of flips and augmentation, 0 or more
+        flip:str|None=None,  # "alternate": mirror each image in every second epoch
+        mean=CIFAR10_MEAN,  # per channel, units of [0, 1]; used where `transform` is None
+        std=CIFAR10_STD,  # per channel, units of [0, 1]; used where `transform` is None
+    ):
         self.images, self.transform, self.seed, self.mean, self.std = images, transform, seed, mean, std
         self.first_flip = _first_flips(len(images), flip, seed)
 
     def __len__(self): return len(self.images)
 
-    def pixels(self, epoch:int, i:int) -> np.ndarray:
+    def pixels(
+        self,
+        epoch:int,  # counted from 0
+        i:int,  # which image, 0 to n - 1
+    )->np.ndarray:  # uint8 [32,32,3], not a copy
         "Image `i`, mirrored in every second epoch if `flip` is \"alternate\" (the first time at random)."
         image = self.images.images[i]
         return image[:, ::-1] if self.first_flip is not None and (self.first_flip[i] + epoch) % 2 else image
 
-    def augment(self, key:int) -> torch.Tensor:
+    def augment(
+        self,
+        key:int,  # epoch * n + index, as `EpochSampler` yields it
+    )->torch.Tensor:  # what the transform gives; float32 [3,32,32] without one
         "The transformed image of one key, with the transform's generators seeded for just this key."
         image = np.ascontiguousarray(self.pixels(*divmod(key, len(self))))
         return _apply(self.transform, image, _mix(self.seed, key), self.mean, self.std)
@@ -345,7 +372,8 @@ def make_loader(images:ImageSet,  # what to serve
                 seed:int=0,  # decides order and augmentation
                 workers:int=0,  # processes that prepare batches; the result does not depend on it
                 flip:str|None=None,  # "alternate": mirror each image in every second epoch
-                mean=CIFAR10_MEAN, std=CIFAR10_STD,  # used where `transform` is None
+                mean=CIFAR10_MEAN,  # per channel, units of [0, 1]; used where `transform` is None
+                std=CIFAR10_STD,  # per channel, units of [0, 1]; used where `transform` is None
                 ) -> DataLoader:  # of (x float32 [B,3,32,32], y int64 [B])
     "A DataLoader whose order and augmentations depend on seed and epoch alone (call its sampler's `set_epoch`)."
     _check_loader(images, transform, batch_size, workers, seed)
