@@ -35,7 +35,10 @@ class History:
     def __len__(self): return len(self.rows)
     def __getitem__(self, column): return [row[column] for row in self.rows]
 
-    def to_csv(self, path):
+    def to_csv(
+        self,
+        path:str|Path,  # file to write, whole or not at all
+    ):
         "Write the rows as a table that any program can read."
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else ["epoch"], lineterminator="\n")
@@ -43,11 +46,18 @@ class History:
         writer.writerows(self.rows)
         write_text(path, text.getvalue())
 
-    def to_json(self, path): write_json(path, vars(self))
+    def to_json(
+        self,
+        path:str|Path,  # file to write, whole or not at all
+    ):
+        "Write rows and names, to be read again by `read_history`."
+        write_json(path, vars(self))
 
 # %% ../nbs/04_training.ipynb #3ad9b76e
-def read_history(path) -> History:
-    "Read what `History.to_json` wrote."
+def read_history(
+    path:str|Path,  # file written by `History.to_json`
+)->History:  # with its rows and names
+    "Read what `History.to_json` wrote; `InputError` if there is no such file or it holds anything else."
     what, kinds = "history written by History.to_json", {f.name: f.type for f in fields(History)}
     found = read_json(path, what, **kinds)
     if unknown := found.keys() - kinds.keys(): raise InputError(f"{path} is no {what}: it has {', '.join(sorted(unknown))}")
@@ -55,7 +65,7 @@ def read_history(path) -> History:
 
 # %% ../nbs/04_training.ipynb #93456b1c
 def choose_device(device:str="auto",  # "auto", "cpu", "mps", "cuda", or one of several by number: "cuda:1"
-                  ) -> torch.device:
+                  ) -> torch.device:  # without a number if none was given; `InputError` if the machine does not have it
     "The device to train on: \"auto\" takes CUDA, then Apple's MPS, then the CPU."
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto": device = next(d for d, there in have.items() if there)
@@ -76,7 +86,8 @@ def _cpu_flags() -> set:
     return set(next((l for l in text.splitlines() if l.startswith(("flags", "Features"))), "").split())
 
 def choose_precision(precision:str="auto",  # "fp32", "bf16", "fp16" or "auto"
-                     device="cpu") -> str:  # "fp32", "bf16" or "fp16"
+                     device="cpu",  # a torch device or its name; fp16 needs a CUDA one
+                     ) -> str:  # "fp32", "bf16" or "fp16"
     "What to multiply in: bf16 where the hardware has it, fp16 on older GPUs, fp32 otherwise."
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise InputError(f"precision must be auto, fp32, bf16 or fp16, got {precision!r}")
@@ -88,9 +99,13 @@ def choose_precision(precision:str="auto",  # "fp32", "bf16", "fp16" or "auto"
 
 # %% ../nbs/04_training.ipynb #6ced3a47
 @contextmanager
-def prepared(model:nn.Module, optimizer, loader,
-             device:torch.device,
-             precision:str="fp32"):  # "fp32", "bf16" or "fp16"
+def prepared(
+    model:nn.Module,  # in place: moved to the device, its memory to channels last
+    optimizer:torch.optim.Optimizer,  # over the model's parameters
+    loader,  # a DataLoader; several processes share each of its batches
+    device:torch.device,  # see `choose_device`
+    precision:str="fp32",  # "fp32", "bf16" or "fp16", see `choose_precision`
+):
     "Give (accelerator, model, optimizer, loader), made ready by Accelerate; afterwards the model is free of its patches."
     from accelerate import Accelerator, DataLoaderConfiguration
     from accelerate.state import AcceleratorState
@@ -130,7 +145,14 @@ def _as_matrix(u:torch.Tensor, dtype) -> torch.Tensor:
 # %% ../nbs/04_training.ipynb #ddcfd88a
 class Muon(torch.optim.Optimizer):
     "Muon (Jordan et al. 2024) for the convolutions of a model, averaged gradients with a rate of their own for all else."
-    def __init__(self, model, lr:float=.02, momentum:float=.95, weight_decay:float=.05, other_lr:float=1.):
+    def __init__(
+        self,
+        model:nn.Module,  # those of its parameters that require a gradient are moved
+        lr:float=.02,  # step size of the convolutions (weights of four dimensions)
+        momentum:float=.95,  # share of the averaged gradient that is kept in each step, in [0, 1)
+        weight_decay:float=.05,  # each step shrinks convolutions by the share lr * weight_decay; all else is not decayed
+        other_lr:float=1.,  # step size of all other parameters
+    ):
         params = [p for p in model.parameters() if p.requires_grad]
         groups = [dict(params=[p for p in params if p.ndim == 4], lr=lr, weight_decay=weight_decay, matrices=True),
                   dict(params=[p for p in params if p.ndim != 4], lr=other_lr, weight_decay=0., matrices=False)]
@@ -138,7 +160,10 @@ class Muon(torch.optim.Optimizer):
         self.dtype = None  # of the matrix products; None: bf16 where the device of the weights is fast in it, else float32
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(
+        self,
+        closure=None,  # not used; torch's optimizers take one
+    ):
         "Move every parameter that has a gradient."
         for group in self.param_groups:
             fast = torch.bfloat16 if choose_precision("auto", group["params"][0].device) == "bf16" else torch.float32
@@ -160,15 +185,15 @@ def _check_rates(lr, other_lr=1., weight_decay=0., momentum=0.):
     if not 0 <= momentum < 1: raise InputError(f"momentum must lie in [0, 1), got {momentum}: .9 is usual")
 
 # %% ../nbs/04_training.ipynb #d40070fe
-def make_optimizer(model:nn.Module,
+def make_optimizer(model:nn.Module,  # those of its parameters that require a gradient are moved
                    name:str="sgd",  # "sgd", "adam", "adamw" or "muon"
                    lr:float=.1,  # step size before any schedule
                    momentum:float=.9,  # SGD and Muon only
                    nesterov:bool=False,  # SGD only: look ahead along the momentum? Muon always does
                    weight_decay:float=0.,  # Adam and SGD add it to the gradient, AdamW and Muon shrink the weights
                    decay_all:bool=True,  # False: decay only weights of convolutions and linear layers; Muon: convolutions only
-                   other_lr:float=1.,  # Muon only: of what is no convolution
-                   ) -> torch.optim.Optimizer:
+                   other_lr:float=1.,  # Muon only: step size of what is no convolution
+                   ) -> torch.optim.Optimizer:  # `InputError` for a number that no step could use
     "An optimizer by name; with `decay_all=False`, biases and BatchNorm parameters are left out of the decay."
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
     if name not in kinds: raise InputError(f"optimizer must be one of {', '.join(kinds)}, got {name!r}")
@@ -181,7 +206,7 @@ def make_optimizer(model:nn.Module,
     return kinds[name]([g for g in groups if g["params"]], lr=lr, **extra)
 
 # %% ../nbs/04_training.ipynb #c91202af
-def penalty(model:nn.Module,
+def penalty(model:nn.Module,  # all of its parameters count, biases and BatchNorm's too
             l1:float=0.,  # times the sum of absolute weights
             l2:float=0.,  # times the sum of squared weights
             ) -> torch.Tensor:  # scalar, added to the loss
@@ -198,7 +223,7 @@ class Objective:
     "What a step makes smaller: cross-entropy, smoothed if asked, and penalties."
     smoothing: float = 0.  # label smoothing, in [0, 1)
     l1: float = 0.  # see `penalty`
-    l2: float = 0.
+    l2: float = 0.  # see `penalty`
 
     def __post_init__(self):
         self._looked = False  # at the labels of one batch
@@ -221,21 +246,31 @@ class Objective:
 # %% ../nbs/04_training.ipynb #5bcd8863
 class Pace:
     "A torch scheduler that knows when to step: after each batch, or after each epoch."
-    def __init__(self, scheduler=None,  # None: the rate stays
-                 per:str="batch"):  # "batch" or "epoch"
+    def __init__(
+        self,
+        scheduler=None,  # a torch lr scheduler; None: the rate stays
+        per:str="batch",  # "batch" or "epoch" (ReduceLROnPlateau: always epoch)
+    ):
         if per not in ("batch", "epoch"): raise InputError(f"scheduler_per must be 'batch' or 'epoch', got {per!r}")
         self.scheduler, self.watches = scheduler, isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         self.per = "epoch" if self.watches else per
 
     def after_batch(self):
+        "Step a scheduler that goes by batches."
         if self.scheduler is not None and self.per == "batch": self.scheduler.step()
 
-    def after_epoch(self, valid_acc=None):  # the accuracy just measured
+    def after_epoch(
+        self,
+        valid_acc:float|None=None,  # the accuracy just measured, in [0, 1]; only ReduceLROnPlateau looks at it
+    ):
+        "Step a scheduler that goes by epochs."
         if self.scheduler is not None and self.per == "epoch": self.scheduler.step(*([valid_acc] if self.watches else []))
 
 # %% ../nbs/04_training.ipynb #5729d528
 @contextmanager
-def eval_mode(model:nn.Module):
+def eval_mode(
+    model:nn.Module,  # its parts may be in different modes
+):  # gives the same model
     "Put every submodule into eval mode, and each back into its own mode afterwards, also after an error."
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -248,19 +283,23 @@ class Meter:
     "Sums loss and hits over batches, weighted by batch size, so that the means are true means per image."
     def __init__(self): self.loss = self.hits = self.n = 0
 
-    def add(self, logits, y):
-        "Count one batch: logits [B,C], labels [B]."
+    def add(
+        self,
+        logits:torch.Tensor,  # float [B,C]
+        y:torch.Tensor,  # int64 [B], on the same device
+    ):
+        "Count one batch."
         self.loss = self.loss + F.cross_entropy(logits.detach().float(), y, reduction="sum")
         self.hits = self.hits + (logits.argmax(1) == y).sum()
         self.n += len(y)
 
-    def means(self) -> tuple[float, float]:
-        "Mean cross-entropy per image, and accuracy in [0, 1]."
+    def means(self)->tuple[float, float]:  # mean cross-entropy per image, and accuracy in [0, 1]
+        "Means over all images counted so far, at least one."
         return float(self.loss) / self.n, float(self.hits) / self.n
 
 # %% ../nbs/04_training.ipynb #e5592819
 @torch.no_grad()
-def evaluate(model:nn.Module,
+def evaluate(model:nn.Module,  # on any device; each part is put back into its own mode
              loader,  # of (x float32 [B,3,32,32], y int64 [B])
              gather=lambda batch: batch,  # (logits, y) of this process -> of all processes that share the loader
              ) -> tuple[float, float]:  # mean cross-entropy per image, accuracy in [0, 1]
@@ -272,7 +311,7 @@ def evaluate(model:nn.Module,
     return meter.means()
 
 # %% ../nbs/04_training.ipynb #d5e9713d
-def make_average(model:nn.Module,
+def make_average(model:nn.Module,  # where the average starts; it is copied
                  decay:float,  # share of the average that is kept in each step, in (0, 1)
                  ) -> nn.Module:  # its `module` is the averaged network
     "An exponential moving average of weights and BatchNorm statistics, to be given to `fit`."
@@ -284,26 +323,32 @@ def make_average(model:nn.Module,
 @dataclass
 class Session:
     "A training under way: the prepared parts, and the step that they take together."
-    accelerator: object  # these four come from `prepared`
-    model: nn.Module
-    optimizer: object
-    loader: object
-    objective: Objective = field(default_factory=Objective)
-    pace: Pace = field(default_factory=Pace)
-    average: nn.Module|None = None  # from `make_average`
+    accelerator: object  # this and the next three come from `prepared`
+    model: nn.Module  # on the accelerator's device
+    optimizer: object  # moves the model
+    loader: object  # of the training batches
+    objective: Objective = field(default_factory=Objective)  # the loss; cross-entropy alone if not given
+    pace: Pace = field(default_factory=Pace)  # the schedule; the rate stays if not given
+    average: nn.Module|None = None  # from `make_average`; None: none is kept
 
     def __post_init__(self):
         if self.average is not None: self.average.to(self.accelerator.device)
 
     @property
-    def plain(self): return self.accelerator.unwrap_model(self.model)  # the model without what Accelerate put around it
+    def plain(self)->nn.Module:
+        "The model without what Accelerate put around it."
+        return self.accelerator.unwrap_model(self.model)
 
-    def parts(self) -> dict:
+    def parts(self)->dict:  # None for a part that this run does not have
         "Everything with a memory, by the name that it has in a checkpoint."
         return dict(model=self.plain, optimizer=self.optimizer, scheduler=self.pace.scheduler, scaler=self.accelerator.scaler, average=self.average)
 
 # %% ../nbs/04_training.ipynb #28b8d1cc
-def take_step(s:Session, x, y) -> tuple:  # logits [B,C] and the loss, without their graph
+def take_step(
+    s:Session,  # its model is in the mode that the step shall have
+    x:torch.Tensor,  # normalised images, float32 [B,3,H,W], on the session's device
+    y:torch.Tensor,  # labels, int64 [B], on the same device
+)->tuple[torch.Tensor, torch.Tensor]:  # logits [B,C] and the loss [], without their graph
     "Forward, loss, backward, update; then schedule and average follow."
     logits = s.model(x.to(memory_format=torch.channels_last))
     loss = s.objective(s.plain, logits, y)
@@ -324,11 +369,11 @@ def _check_finite(loss, epoch, step, optimizer):
                             "lower the learning rate and start a new run")
 
 # %% ../nbs/04_training.ipynb #672edf9f
-def train_epoch(s:Session,
+def train_epoch(s:Session,  # its parts are moved on
                 epoch:int,  # counted from 0; decides order and augmentation
                 progress:bool=False,  # show a bar?
                 ) -> tuple[float, float]:  # mean cross-entropy per image, accuracy in [0, 1]
-    "One pass over the loader, measured while the weights move."
+    "One pass over the loader, measured while the weights move; `TrainingError` if the loss is no finite number."
     from tqdm.auto import tqdm
     s.model.train()
     s.loader.set_epoch(epoch)  # Accelerate hands it on to the sampler
@@ -351,7 +396,10 @@ def _one_statistic(s:Session):
     for module in filter(None, (s.plain, s.average)):
         for buffer in module.buffers(): buffer.copy_(broadcast(buffer))
 
-def measure(s:Session, loader) -> tuple:  # mean cross-entropy per image and accuracy in [0, 1]; (None, None) without a loader
+def measure(
+    s:Session,  # its average is measured, if it has one, else its model
+    loader,  # of (x float32 [B,3,32,32], y int64 [B]); None: nothing is measured
+)->tuple[float, float]|tuple[None, None]:  # mean cross-entropy per image and accuracy in [0, 1]; (None, None) without a loader
     "Evaluate the run as it stands, in the precision of the training; several processes share the work."
     _one_statistic(s)
     if loader is None: return None, None
@@ -359,7 +407,12 @@ def measure(s:Session, loader) -> tuple:  # mean cross-entropy per image and acc
         return evaluate(s.model if s.average is None else s.average, loader, s.accelerator.gather_for_metrics)
 
 # %% ../nbs/04_training.ipynb #73da49d2
-def run_epoch(s:Session, epoch:int, valid_loader=None, progress:bool=False) -> dict:  # one row of a `History`
+def run_epoch(
+    s:Session,  # its parts are moved on
+    epoch:int,  # counted from 0, in the row from 1
+    valid_loader=None,  # what to measure on; None: `valid_loss` and `valid_acc` are None
+    progress:bool=False,  # show a bar?
+)->dict:  # one row of a `History`; `seconds` are those of the training alone
     "Train for one epoch, measure, and step a schedule that goes by epochs."
     start, lr = time.perf_counter(), s.optimizer.param_groups[0]["lr"]
     train_loss, train_acc = train_epoch(s, epoch, progress)
@@ -371,7 +424,12 @@ def run_epoch(s:Session, epoch:int, valid_loader=None, progress:bool=False) -> d
 # %% ../nbs/04_training.ipynb #c6c1d031
 def _gpus() -> dict: return {k: m for k, m, there in (("cuda", torch.cuda, torch.cuda), ("mps", torch.mps, torch.backends.mps)) if there.is_available()}
 
-def save_checkpoint(path, settings:dict, rows:list, **parts):
+def save_checkpoint(
+    path:str|Path,  # file to write, whole or not at all
+    settings:dict,  # plain values that a resumed run must agree on
+    rows:list,  # of the `History` so far
+    **parts,  # by name: what has a `state_dict`; None is left out
+):
     "Write everything a run needs to go on: `settings`, history `rows`, random state and the state of each of `parts`."
     state = {name: part.state_dict() for name, part in parts.items() if part is not None}
     random = {"torch": torch.get_rng_state()} | {kind: gpu.get_rng_state() for kind, gpu in _gpus().items()}
@@ -407,7 +465,11 @@ def _put_back(part, name:str, state):
     part.load_state_dict(state)
 
 # %% ../nbs/04_training.ipynb #ecc04be0
-def load_checkpoint(path, settings:dict, **parts) -> list:  # the history rows so far
+def load_checkpoint(
+    path:str|Path,  # file written by `save_checkpoint`; read without running code from it
+    settings:dict,  # of the run that wants to go on
+    **parts,  # by name, as they were saved; each is changed in place
+)->list:  # the history rows so far
     "Put `parts` and the random state back as `save_checkpoint` found them; refuses a run with other settings."
     saved = _read_checkpoint(path)
     _check_settings(path, saved["settings"], settings)
@@ -429,8 +491,8 @@ class FitOptions:
     "What `fit` does beside the plain loop; each field is an argument of `fit`."
     average: nn.Module|None = None  # from `make_average`: follows the weights, and is measured in their place
     smoothing: float = 0.  # label smoothing in [0, 1)
-    l1: float = 0.  # penalties, see `penalty`
-    l2: float = 0.
+    l1: float = 0.  # see `penalty`
+    l2: float = 0.  # see `penalty`
     device: str = "auto"  # see `choose_device`
     precision: str = "auto"  # see `choose_precision`
     checkpoint: str|Path|None = None  # file to write after each epoch; None: no checkpoint
@@ -503,7 +565,7 @@ def _resume(s:Session, options:FitOptions):
     if len(set(found)) > 1: raise InputError(f"the processes find {found} finished epochs in {path}: put it on a disk that all of them see, or start a new run")
 
 # %% ../nbs/04_training.ipynb #7abdfe00
-def fit(model:nn.Module,
+def fit(model:nn.Module,  # ends on the device that it was trained on
         train_loader,  # of (x float32 [B,3,32,32], y int64 [B])
         valid_loader=None,  # measured after each epoch; None: nothing is
         epochs:int=1,  # passes over `train_loader`
@@ -511,7 +573,7 @@ def fit(model:nn.Module,
         scheduler=None,  # a torch lr scheduler
         scheduler_per:str="batch",  # step it after each "batch" or each "epoch" (ReduceLROnPlateau: always epoch)
         **options,  # fields of `FitOptions`
-        ) -> History:
+        ) -> History:  # one row per epoch, those of a resumed run included
     "Train `model` in place. Evaluates, records and saves after every epoch; a resumed run ends as an unbroken one would."
     o, pace = FitOptions(**options), Pace(scheduler, scheduler_per)
     _check_fit(model, epochs, train_loader, valid_loader, pace)
@@ -535,9 +597,10 @@ def _digest(state:dict) -> str:
 
 # %% ../nbs/04_training.ipynb #5d7d255f
 def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `config`)
-                 path,  # ends in .safetensors
+                 path:str|Path,  # file to write, usually .safetensors
                  half:bool=False,  # store float16: half the size
-                 **meta):  # plain values to store with them: recipe, data, accuracy, ...
+                 **meta,  # plain values to store with them: recipe, data, accuracy, ...
+                 ):
     "Write weights and a description of the model as safetensors, whole or not at all."
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -565,7 +628,9 @@ def _read_weights(path) -> tuple[dict, dict]:
     return state, meta
 
 # %% ../nbs/04_training.ipynb #46d51e9c
-def load_weights(path) -> tuple[nn.Module, dict]:  # the model in eval mode on the CPU, and what was stored with it
+def load_weights(
+    path:str|Path,  # file written by `save_weights`; `InputError` if it is damaged or of another kind
+)->tuple[nn.Module, dict]:  # the model in eval mode on the CPU, and what was stored with it
     "Rebuild a model from a file written by `save_weights`. Nothing is unpickled."
     state, meta = _read_weights(path)
     try:
