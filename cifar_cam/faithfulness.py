@@ -48,7 +48,11 @@ def _ask(model, x):
     "What the network says of images on the CPU, brought back there, wherever the network itself is."
     return model(x.to(next(model.parameters(), x).device)).cpu()
 
-def cells_of(model:nn.Module, x:torch.Tensor, layer)->tuple[int, int]:  # rows and columns
+def cells_of(
+    model:nn.Module,  # the network
+    x:torch.Tensor,  # normalised images, float [N,3,H,W]; only the first one is used
+    layer:str|nn.Module,  # a module, or its dotted name
+)->tuple[int, int]:  # rows and columns
     "How many cells a map of this layer has before it is enlarged."
     with warnings.catch_warnings(action="ignore", category=UserWarning): return tuple(grad_cam(model, x[:1], layer, raw=True).shape[1:])
 
@@ -61,8 +65,8 @@ def maps_by(
     method:str,  # a name in `METHODS` or in `BASELINES`; "gradcam@layer4" or "random@layer4" overrides `layer`
     model:nn.Module,  # the network
     x:torch.Tensor,  # normalised images, float [N,3,H,W]
-    target=None,  # class to explain: None (predicted), an int, or one int per image
-    layer="layer3",  # whose maps; random ones are as coarse as these
+    target=None,  # class to explain: None (the predicted one), an int, or one int per image
+    layer:str|nn.Module="layer3",  # a module or its dotted name; random maps are as coarse as those of this layer
     seed:int=0,  # of random maps
 )->torch.Tensor:  # float32 [N,H,W] in [0, 1], on the CPU
     "Maps by any method, or by none."
@@ -73,30 +77,39 @@ def maps_by(
     return maps.cpu()
 
 # %% ../nbs/09_faithfulness.ipynb #b63b4ab9
-def mean_ci(values)->tuple[float, float]:  # mean, and half width of its 95 % interval (normal approximation)
+def mean_ci(
+    values:np.ndarray|torch.Tensor|list,  # [N], one value for each of two or more images
+)->tuple[float, float]:  # mean, and half width of its 95 % interval (normal approximation)
     "Mean over images with its uncertainty."
     v = np.asarray(values, dtype=np.float64)
     if v.ndim != 1 or len(v) < 2: raise InputError(f"expected one value for each of two or more images, got {_describe(v)}")
     return float(v.mean()), float(1.96 * v.std(ddof=1) / len(v)**.5)
 
-def verdict(mean:float, half:float)->str:  # "better", "worse" or "not different"
+def verdict(
+    mean:float,  # of the differences; positive is good
+    half:float,  # half width of the interval around it, >= 0
+)->str:  # "better", "worse" or "not different"
     "What a difference (positive is good) and the half width of its interval allow to say."
     return "better" if mean > half else "worse" if mean < -half else "not different"
 
-def outcome(gain:dict)->str:  # of measure -> mean and half width
+def outcome(
+    gain:dict,  # measure -> (mean, half width), as in a gain of `summarise`; needs deletion, insertion and road
+)->str:  # such as "better in deletion, not different in insertion, better in ROAD"
     "`verdict` on the gain in each of the three measures, in words."
     return ", ".join(f"{verdict(*gain[name.lower()])} in {name}" for name in ("deletion", "insertion", "ROAD"))
 
 # %% ../nbs/09_faithfulness.ipynb #e523c712
-def stages(model:nn.Module)->list[str]:  # names of its parts with weights, from the output back to the input
+def stages(
+    model:nn.Module,  # its direct children, in the order in which they were made, count as its parts
+)->list[str]:  # names of the parts with weights, from the output back to the input
     "The order in which a network is randomised."
     return [name for name, m in reversed(list(model.named_children())) if any(True for _ in m.parameters())]
 
 def randomise(
     model:nn.Module,  # left as it is
-    k:int,  # how many stages get new weights, counted from the output
+    k:int,  # how many stages get new weights, counted from the output: 0..the number of `stages`
     seed:int=0,  # of the new weights
-)->nn.Module:  # a copy
+)->nn.Module:  # a copy on the same device
     "A copy of the network whose last `k` stages have fresh random weights (Adebayo et al. 2018)."
     names = stages(model)
     if not 0 <= k <= len(names): raise InputError(f"k must lie in 0..{len(names)} for the stages {', '.join(names)}, got {k}")
@@ -109,7 +122,11 @@ def randomise(
     return model.to(device)
 
 # %% ../nbs/09_faithfulness.ipynb #88354990
-def ssim(a:torch.Tensor, b:torch.Tensor, window:int=7)->torch.Tensor:  # maps [N,H,W] in [0, 1] -> float [N]
+def ssim(
+    a:torch.Tensor,  # maps, float [N,H,W] in [0, 1]
+    b:torch.Tensor,  # the maps to compare them with, of the same shape
+    window:int=7,  # side of the square in which they are compared, in pixels; at most H and W
+)->torch.Tensor:  # float32 [N] in [-1, 1], on the CPU; 1 for equal maps
     "Structural similarity (Wang et al. 2004) of each pair of maps, uniform window."
     mean = lambda t: F.avg_pool2d(t[:, None].cpu().double(), window, 1)[:, 0]
     ma, mb = mean(a), mean(b)
@@ -117,7 +134,10 @@ def ssim(a:torch.Tensor, b:torch.Tensor, window:int=7)->torch.Tensor:  # maps [N
     c1, c2 = .01**2, .03**2
     return ((2*ma*mb + c1) * (2*cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean((1, 2)).float()
 
-def spearman(a:torch.Tensor, b:torch.Tensor)->torch.Tensor:  # maps [N,H,W] -> float [N] in [-1, 1]
+def spearman(
+    a:torch.Tensor,  # maps, float [N,H,W]
+    b:torch.Tensor,  # the maps to compare them with, of the same shape
+)->torch.Tensor:  # float32 [N] in [-1, 1], on the CPU
     "Rank correlation of each pair of maps; 0 where one of them is flat."
     from scipy.stats import rankdata
     ra, rb = (rankdata(m.flatten(1).cpu().numpy(), axis=1) for m in (a, b))
@@ -130,9 +150,9 @@ def randomisation(
     method:str,  # a name in `METHODS`
     model:nn.Module,  # the trained network
     x:torch.Tensor,  # normalised images, float [N,3,H,W]
-    layer="layer3",  # whose maps
+    layer:str|nn.Module="layer3",  # whose maps: a module or its dotted name
     seed:int=0,  # of the new weights
-)->dict:  # stage name -> {"ssim": [N], "spearman": [N], "maps": [N,H,W]}
+)->dict:  # last stage randomised, "none" first -> {"ssim": [N], "spearman": [N], "maps": [N,H,W]}, float32
     "Likeness of the maps to the original ones, as more and more stages are randomised from the output down."
     with torch.no_grad(), eval_mode(model): target = _ask(model, x).argmax(1)
     original, rows = maps_by(method, model, x, target, layer), {}
@@ -142,7 +162,10 @@ def randomisation(
     return rows
 
 # %% ../nbs/09_faithfulness.ipynb #3d297327
-def pixel_order(maps:torch.Tensor, seed:int=0)->torch.Tensor:  # float [N,H,W] -> int64 [N,H*W]
+def pixel_order(
+    maps:torch.Tensor,  # float [N,H,W]
+    seed:int=0,  # of the order of equal pixels
+)->torch.Tensor:  # int64 [N,H*W], positions row * W + column, on the CPU
     "Positions of all pixels, the most relevant first; equal ones in an order drawn from `seed`."
     flat = maps.flatten(1).cpu()
     lot = torch.rand(flat.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
@@ -187,13 +210,15 @@ def curve(
     mode:str="deletion",  # or "insertion"
     steps:int=16,  # equal shares of the pixels
     seed:int=0,  # order of pixels that are equally relevant
-)->torch.Tensor:  # float [N,steps+1]
+)->torch.Tensor:  # float [N,steps+1] in [0, 1], the first with no pixel gone (or shown)
     "Probability of the class while the most relevant pixels go (or come)."
     if steps < 1: raise InputError(f"steps must be at least 1, got {steps}")
     return torch.stack([_probability(model, perturb(x, maps, i / steps, mode, seed), target) for i in range(steps + 1)], 1)
 
 # %% ../nbs/09_faithfulness.ipynb #fe56b23f
-def area(curves:torch.Tensor)->torch.Tensor:  # [N,steps+1] -> [N]
+def area(
+    curves:torch.Tensor,  # from `curve`: float [N,steps+1], at equal distances; two or more points each
+)->torch.Tensor:  # float [N], in [0, 1] for probabilities
     "Area under each curve, with the share of pixels running from 0 to 1."
     if curves.ndim != 2 or curves.shape[1] < 2: raise InputError(f"curves must be [N,steps+1] with two or more points each, got {_describe(curves)}")
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
@@ -235,10 +260,10 @@ def scores_of(
     x:torch.Tensor,  # normalised images, float [N,3,H,W]
     target:torch.Tensor,  # class of each image, int64 [N]
     masks=None,  # bool [N,H,W], where the object is: adds what `located` measures
-    layer="layer3",  # whose maps
+    layer:str|nn.Module="layer3",  # whose maps: a module or its dotted name
     steps:int=8,  # of the deletion and insertion curves
     seed:int=0,  # of random maps, of the order of equal pixels, of ROAD's noise
-)->dict:  # measure -> float64 array [N]
+)->dict:  # measure -> float64 array [N]; iou, with masks: [N,T]
     "Deletion, insertion and ROAD of one method's maps, image by image."
     maps, model = maps_by(method, model, x, target, layer, seed), _Once(model, x)
     found = {mode: area(curve(model, x, maps, target, mode, steps, seed)) for mode in ("deletion", "insertion")}
@@ -251,8 +276,8 @@ THRESHOLDS = tuple(i / 20 for i in range(1, 20))  # where a map is cut to be com
 
 def located(
     maps:torch.Tensor,  # float [N,H,W] in [0, 1]
-    masks,  # bool [N,H,W], array or tensor: where the object is
-)->dict:  # pointing [N], energy [N], iou [N,T] for the T `THRESHOLDS`
+    masks:np.ndarray|torch.Tensor,  # bool [N,H,W]: where the object is
+)->dict:  # float32 in [0, 1]: pointing [N], energy [N], iou [N,T] for the T `THRESHOLDS`
     "Did the map find the object? Peak on it, share of the map on it, overlap with it."
     maps, masks = torch.as_tensor(maps).cpu(), torch.as_tensor(masks).cpu()
     if masks.dtype != torch.bool or masks.shape != maps.shape:
@@ -267,8 +292,10 @@ def located(
 # %% ../nbs/09_faithfulness.ipynb #a01b876c
 LOW_IS_GOOD = ("deletion",)  # in every other measure high is good
 
-def fingerprint(model:nn.Module)->str:  # 12 hexadecimal digits
-    "Which weights: a hash over all of them, names included."
+def fingerprint(
+    model:nn.Module,  # on any device
+)->str:  # 12 hexadecimal digits
+    "Which weights: a hash over all of them and the buffers, names included."
     digest = hashlib.sha256()
     for name, v in model.state_dict().items(): digest.update(name.encode() + v.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
@@ -353,10 +380,10 @@ def _continued(path, **facts):
 def measure(
     images:ImageSet,  # test images; where they have masks, these are used too
     model:nn.Module,  # the trained network
-    path=None,  # JSON file, written after each method and continued if it is there; None: no file
+    path:str|Path|None=None,  # JSON file, written after each method and continued if it is there; None: no file
     n:int=500,  # how many of the images, from the first on
     methods=(*METHODS, "gradcam@layer2", "gradcam@layer4"),  # which methods, beside the baselines
-    layer="layer3",  # whose maps
+    layer:str|nn.Module="layer3",  # whose maps: a module or its dotted name
     progress:bool=True,  # one line per method?
     n_slow:int=100,  # how many of these images for each of `SLOW`; the row says so
 )->dict:  # what is in the file
