@@ -66,7 +66,7 @@ class _Shown(_Network):
     policy: tuple = POLICIES["plain"]  # the training transforms, in order
     flip: str|None = None  # "alternate": mirror every image in every second epoch
     mean: tuple = CIFAR10_MEAN  # statistics that Normalize uses
-    std: tuple = CIFAR10_STD
+    std: tuple = CIFAR10_STD  # of each channel like the mean, units of [0, 1]
     batch_size: int = 128  # images per step
 
 # %% ../nbs/10_recipes.ipynb #1b5a9347
@@ -83,7 +83,9 @@ class _Steps(_Shown):
     scheduler: str = "constant"  # one of `schedules.SCHEDULES`
     scheduler_options: dict = field(default_factory=dict)  # arguments of that schedule
 
-    def make_optimizer(self, model):
+    def make_optimizer(self,
+                       model:torch.nn.Module,  # whose parameters it is to change
+                       ) -> torch.optim.Optimizer:  # without a schedule
         "The optimizer over `model`'s parameters."
         return make_optimizer(model, self.optimizer, self.lr, self.momentum, self.nesterov, self.weight_decay, self.decay_all, self.other_lr)
 
@@ -103,7 +105,7 @@ class Recipe(_Steps):
         for f in fields(self): _check_type(f.name, getattr(self, f.name), f.type)
         _check_recipe(self)
 
-    def model(self):
+    def model(self) -> torch.nn.Module:  # float32, for ten classes, on the CPU; first weights from torch's global generator
         "A new, untrained model."
         return resnet.build(self.arch, num_classes=10, norm=self.norm, dropout=self.dropout, width=self.width)
 
@@ -126,9 +128,14 @@ def _check_recipe(r):
     build(r.policy, r.mean, r.std)
 
 # %% ../nbs/10_recipes.ipynb #6462e4b7
-def save_recipe(recipe:Recipe, path): write_json(path, asdict(recipe))
+def save_recipe(recipe:Recipe,  # to write
+                path:str|Path,  # of a JSON file; its folder is made, an old file is replaced
+                ):
+    "Write a recipe to a file that `load_recipe` reads, whole or not at all."
+    write_json(path, asdict(recipe))
 
-def recipe_from_dict(settings:dict) -> Recipe:
+def recipe_from_dict(settings:dict,  # setting -> value; a name is needed, for the rest the defaults hold
+                     ) -> Recipe:  # with all values checked
     "The recipe with these settings; unknown names and wrong types are refused."
     known = {f.name for f in fields(Recipe)}
     unknown = [k for k in settings if k not in known]
@@ -137,7 +144,8 @@ def recipe_from_dict(settings:dict) -> Recipe:
     return Recipe(**settings)
 
 # %% ../nbs/10_recipes.ipynb #884023db
-def load_recipe(path) -> Recipe:
+def load_recipe(path:str|Path,  # of a JSON file
+                ) -> Recipe:  # checked as by `recipe_from_dict`
     "Read a recipe written by `save_recipe`."
     return recipe_from_dict(read_json(path, "recipe"))
 
@@ -198,7 +206,8 @@ RECIPES = {r.name: r for r in [_book, *_course,
 ]}
 
 # %% ../nbs/10_recipes.ipynb #e04aded1
-def get_recipe(recipe:Recipe|str) -> Recipe:
+def get_recipe(recipe:Recipe|str,  # a recipe, or the name of one in `RECIPES`
+               ) -> Recipe:  # `InputError` lists the known names for one that is none
     "The recipe of that name; a recipe is given back as it is."
     if isinstance(recipe, Recipe): return recipe
     if not isinstance(recipe, str) or recipe not in RECIPES: raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
@@ -227,9 +236,9 @@ def _schedule_options(recipe:Recipe, changes:dict) -> dict:
         raise InputError(f"the schedule of {recipe.name} names its learning rates: another lr needs another scheduler with it")
     return options
 
-def changed(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
-            **changes  # settings and their new values
-            ) -> Recipe:
+def changed(recipe:Recipe|str,  # a recipe, or the name of one in `RECIPES`
+            **changes,  # settings and their new values; `scheduler_options` replaces all options of the schedule
+            ) -> Recipe:  # checked; `InputError` where the schedule cannot follow: a new lr for one that names its rates
     "The recipe with some settings changed, and its schedule with them."
     recipe = get_recipe(recipe)
     return recipe_from_dict({**asdict(recipe), **changes, "scheduler_options": _schedule_options(recipe, changes)})
@@ -291,7 +300,8 @@ def _tensorboard(out):
 # %% ../nbs/10_recipes.ipynb #a0a9d610
 VERSIONS = ("torch", "torchvision", "albumentations", "accelerate", "numpy")
 
-def device_name(device:torch.device) -> str:
+def device_name(device:torch.device,  # from `choose_device`
+                ) -> str:  # for records
     "The hardware in words: the GPU's name, or the processor and its number of threads."
     if device.type == "cuda": return torch.cuda.get_device_name(device)
     try: model = next(l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name"))
@@ -313,13 +323,17 @@ def _fit(recipe, model, loader, valid_loader, average, history, facts, **options
         precision=facts["precision"], settings=settings, history=history, **options)
 
 # %% ../nbs/10_recipes.ipynb #e8ba9349
-def run_recipe(recipe:Recipe, images:ImageSet,
-               watched:ImageSet,  # measured after every epoch
+def run_recipe(recipe:Recipe,  # what to do
+               images:ImageSet,  # to train on
+               watched:ImageSet,  # measured after every epoch, if `watch`
                eval_name:str="valid",  # "valid", or "test" where the test images are watched
                watch:bool=True,  # False: measure nothing on the way
-               workers:int=0, device:str="auto", precision:str="auto",
-               **options):  # of `FitOptions`
-    "Build what the recipe names and train it: (model, its average or None, history, facts for the record)."
+               workers:int=0,  # processes that prepare batches
+               device:str="auto",  # see `choose_device`
+               precision:str="auto",  # see `choose_precision`
+               **options,  # of `FitOptions`: checkpoint, resume, callback, progress
+               ) -> tuple:  # model with its last weights; their average or None; `History`; dict of facts for `make_record`
+    "Build what the recipe names and train it."
     _warn_about(recipe, images)
     device = choose_device(device)
     facts = dict(train_images=len(images), valid_images=0 if eval_name == "test" else len(watched),
@@ -354,13 +368,17 @@ def _by_one(make):
     return broadcast_object_list([make() if PartialState().is_main_process else None])[0]
 
 # %% ../nbs/10_recipes.ipynb #97339e69
-def class_accuracies(p:Predictions) -> dict:  # class name -> fraction in [0, 1]; None for a class without images
+def class_accuracies(p:Predictions,  # of one set of images
+                     ) -> dict:  # class name -> fraction in [0, 1]; None for a class without images
     "The accuracy of each class, as plain values for a file."
     return {name: float(a) if n else None for name, a, n in zip(p.classes, p.class_accuracy(), p.confusion().sum(1))}
 
-def make_record(recipe:Recipe, history:History, predictions:Predictions,
+def make_record(recipe:Recipe,  # that was run
+                history:History,  # of its training, one epoch or more
+                predictions:Predictions,  # of the result on the test images
                 variants:dict|None=None,  # name -> Predictions of the same images, obtained in another way
-                **facts) -> dict:
+                **facts,  # plain values to add; `train_images` is needed
+                ) -> dict:  # plain values, ready for JSON
     "The record of a run: what went in, what came out, on what and when."
     return dict(recipe=asdict(recipe), data=history.data, **facts, epochs=len(history),
                 test=dict(name=predictions.name, images=len(predictions.labels), accuracy=predictions.accuracy, loss=predictions.loss,
@@ -374,8 +392,8 @@ def make_record(recipe:Recipe, history:History, predictions:Predictions,
 class Run:
     "What a training run leaves: the model, its history, its predictions on the test images, and the record of it all."
     model: torch.nn.Module  # trained, in eval mode, on the CPU
-    history: History
-    recipe: Recipe
+    history: History  # one row per epoch
+    recipe: Recipe  # that was run
     record: dict  # settings, results, device, versions, times: what `run.json` holds
     predictions: Predictions  # on the test images, in their order
     test: ImageSet  # the test images
@@ -395,18 +413,19 @@ def _finish(last, average, history, facts, recipe, test, out) -> Run:
     return Run(model, history, recipe, record, predictions, test)
 
 # %% ../nbs/10_recipes.ipynb #2eea3f2e
-def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
-          data="auto",  # "auto", "cifar10", "toy" (see `load_data`), or a pair of ImageSets (train, test)
-          *, out=None,  # folder for checkpoint, history, record and weights; None: nothing is written
+def train(recipe:Recipe|str,  # a recipe, or the name of one in `RECIPES`
+          data:str|tuple="auto",  # "auto", "cifar10", "toy" (see `load_data`), or a pair of ImageSets (train, test)
+          *, out:str|Path|None=None,  # folder for checkpoint, history, record and weights; None: nothing is written
           resume:bool=False,  # go on from the checkpoint in `out`?
-          device:str="auto", precision:str="auto",  # see `choose_device`, `choose_precision`
+          device:str="auto",  # "auto", "cpu", "mps", "cuda" or "cuda:1", see `choose_device`
+          precision:str="auto",  # "auto", "fp32", "bf16" or "fp16", see `choose_precision`
           workers:int=0,  # processes that prepare batches
           tensorboard:bool=False,  # also log for TensorBoard, in `out`/tensorboard?
           progress:bool=True,  # show a bar and a line per epoch?
           limit:int|None=None,  # use this many images, a stratified choice; validation images are among them
           n_valid:int|None=None,  # validation images; None: a tenth; 0: measure on the test images after every epoch
           watch:bool=True,  # measure after every epoch? False with n_valid=0: the test images are looked at once, at the end
-          ) -> Run:
+          ) -> Run:  # its model on the CPU, in eval mode: the average of the weights, where the recipe keeps one
     "Run a recipe: data, model, training, and one look at the test images at the end."
     recipe = get_recipe(recipe)
     saving = _saving(out, resume, tensorboard)
@@ -418,7 +437,8 @@ def train(recipe:Recipe|str,  # a recipe or the name of one in `RECIPES`
 # %% ../nbs/10_recipes.ipynb #530da1e6
 RUNS = Path(resnet.__file__).parent.parent/"runs"  # in a checkout of the project; an installed package has none
 
-def read_records(folder=RUNS) -> dict:  # recipe name -> list of records, one per run, by seed
+def read_records(folder:str|Path=RUNS,  # with one folder per recipe, in it run.json or several run*.json
+                 ) -> dict:  # recipe name -> list of records, one per run, by seed; empty where there are none
     "All run records below `folder`."
     records = {}
     for path in sorted(Path(folder).glob("*/run*.json")):
@@ -427,23 +447,28 @@ def read_records(folder=RUNS) -> dict:  # recipe name -> list of records, one pe
         records.setdefault(record["recipe"]["name"], []).append(record)
     return {name: sorted(runs, key=lambda r: r["recipe"]["seed"]) for name, runs in records.items()}
 
-def shipped_record(name:str, folder=RUNS) -> dict|None:
+def shipped_record(name:str,  # of a recipe
+                   folder:str|Path=RUNS,  # as for `read_records`
+                   ) -> dict|None:  # as `ship` wrote it
     "The record of the run whose weights ship with the package; None where no record of it lies in `folder`."
     return next((r for r in read_records(folder).get(name, []) if "shipped" in r), None)
 
-def read_reported(folder=RUNS) -> dict:  # recipe name -> {"test_accuracy": fraction, "epochs": int, "per_epoch": list}
+def read_reported(folder:str|Path=RUNS,  # in which `reported.json` lies
+                  ) -> dict:  # recipe name -> {"test_accuracy": fraction, "epochs": int, "per_epoch": list}; empty without that file
     "What the projects themselves report, from `reported.json`."
     path = Path(folder)/"reported.json"
     return read_json(path, "list of reported results") if path.is_file() else {}
 
 # %% ../nbs/10_recipes.ipynb #5bf8d802
 def standard_error(accuracy:float,  # fraction in [0, 1]
-                   n:int) -> float:  # number of images it was measured on
+                   n:int,  # number of images it was measured on, at least 1
+                   ) -> float:  # as a fraction
     "The standard error of an accuracy: how far it would scatter if other images had been drawn (binomial)."
     if not (0 <= accuracy <= 1 and n >= 1): raise InputError(f"accuracy must lie in [0, 1] and n be at least 1, got {accuracy} and {n}")
     return (accuracy * (1 - accuracy) / n)**.5
 
-def seed_spread(accuracies) -> tuple[float, float]:
+def seed_spread(accuracies:list|np.ndarray,  # one per run, two or more
+                ) -> tuple[float, float]:  # both in the unit of the accuracies
     "Mean and standard deviation over runs that differ in nothing but the seed."
     if len(accuracies) < 2: raise InputError(f"a spread needs at least two runs, got {len(accuracies)}")
     return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))
@@ -469,7 +494,8 @@ def _rows(recipe, records:list, said) -> list:
     return rows + [[f"**{mean:.2%}**, seeds scatter by {spread:.2%}", "", "", "", f"{len(records)} runs", "", "mean and standard deviation"]]
 
 # %% ../nbs/10_recipes.ipynb #b23eff28
-def results_table(folder=RUNS) -> str:
+def results_table(folder:str|Path=RUNS,  # as for `read_records` and `read_reported`
+                  ) -> str:  # a row per run and per mean of several runs, and one for each recipe not yet run
     "A Markdown table of all recipes, reported against measured, made from the files in `folder`."
     records, reported = read_records(folder), read_reported(folder)
     lines = [_COLUMNS, ["---"] * len(_COLUMNS)]
@@ -480,7 +506,9 @@ def results_table(folder=RUNS) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 # %% ../nbs/10_recipes.ipynb #599294ba
-def twin_difference(slip:str, folder=RUNS) -> tuple[float, float]|None:  # accuracy, as a fraction, that mending won, and its sampling error
+def twin_difference(slip:str,  # a recipe that has a mended twin, named `slip`-fixed
+                    folder:str|Path=RUNS,  # as for `read_records`
+                    ) -> tuple[float, float]|None:  # accuracy, as a fraction, that mending won, and its sampling error
     "The result of `slip`'s twin minus that of `slip` itself, mean over seeds; None where a run of either is missing, or where they were made on different data."
     records = read_records(folder)
     pair = [records.get(name, []) for name in (slip, f"{slip}-fixed")]
@@ -492,7 +520,8 @@ def twin_difference(slip:str, folder=RUNS) -> tuple[float, float]|None:  # accur
 # %% ../nbs/10_recipes.ipynb #60905f5b
 BASE = "as it is"  # the name of the trial that changes nothing
 
-def ablations(base:Recipe) -> dict:  # what is changed -> {setting: other value}
+def ablations(base:Recipe,  # whose choices are in question
+              ) -> dict:  # what is changed -> {setting: other value}
     "The choices of `base`, each taken back alone; what it does not choose is left out."
     sgd = dict(optimizer="sgd", lr=_sgd.lr * base.batch_size / _sgd.batch_size, momentum=.9, nesterov=True, weight_decay=5e-4, decay_all=False)
     def without(*names): return dict(policy=tuple(s for s in base.policy if s["transform"] not in names))
@@ -517,7 +546,8 @@ def _trial(recipe:Recipe, images:ImageSet, valid:ImageSet, **how) -> dict:
                 torch=torch.__version__, date=date.today().isoformat())
 
 # %% ../nbs/10_recipes.ipynb #9155ba1b
-def read_study(path) -> dict|None:
+def read_study(path:str|Path,  # of a JSON file
+               ) -> dict|None:  # base, data, train_images, valid_images, epochs, and the list of trials
     "The trials in a file written by `ablate`; None if there is no such file."
     return read_json(path, "record of trials", trials=list) if Path(path).is_file() else None
 
@@ -544,14 +574,16 @@ def _planned(base:Recipe, changes:dict, seeds) -> list:  # of (name, seed, chang
             for seed in seeds for name, change in ({BASE: {}} | changes).items()]
 
 # %% ../nbs/10_recipes.ipynb #e051cc55
-def ablate(base:Recipe|str,  # a recipe or the name of one in `RECIPES`
-           out,  # JSON file for the trials, written after each; trials that are in it already are not repeated
+def ablate(base:Recipe|str,  # a recipe, or the name of one in `RECIPES`
+           out:str|Path,  # JSON file for the trials, written after each; trials that are in it already are not repeated
            changes:dict|None=None,  # what is changed -> {setting: other value}; None: `ablations(base)`
-           data="auto",  # as for `train`; the test images are not touched
-           *, n_train:int=10_000, n_valid:int=5_000, epochs:int=5,  # images to train on and to measure on, passes
+           data:str|tuple="auto",  # as for `train`; the test images are not touched
+           *, n_train:int=10_000,  # images to train on
+           n_valid:int=5_000,  # images to measure on, none of those
+           epochs:int=5,  # passes over the training images
            seeds=(0,),  # every variant once with each
-           **how  # device, precision, workers, progress, as for `train`
-           ) -> dict:
+           **how,  # device, precision, workers, progress, as for `train`
+           ) -> dict:  # what is in the file, see `read_study`
     "Train `base` and each of its variants briefly, under the same conditions, and record their validation accuracy."
     base, out = changed(base, epochs=epochs), Path(out)
     if base.scheduler == "plateau": raise InputError(f"the schedule of {base.name} waits for validation images, which a trial does not measure on the way: choose a recipe with another")
@@ -566,7 +598,8 @@ def ablate(base:Recipe|str,  # a recipe or the name of one in `RECIPES`
     return study
 
 # %% ../nbs/10_recipes.ipynb #fe26889b
-def compare_trials(study:dict) -> list:  # of dicts, best first: name, accuracy, difference and its error (None with one seed), seeds
+def compare_trials(study:dict,  # from `ablate` or `read_study`
+                   ) -> list:  # of dicts, best first: name, accuracy, difference and its error (None with one seed), seeds
     "What each change made of the accuracy, seed by seed against the trial that changes nothing."
     by_name, rows = {}, []
     for t in study["trials"]: by_name.setdefault(t["name"], {})[t["seed"]] = t
@@ -587,7 +620,8 @@ def _conditions(study:dict) -> str:
     return (f"`{study['base']['name']}`, {study['epochs']} epochs on {study['train_images']:,} images of {study['data']}, measured on "
             f"{study['valid_images']:,} validation images (sampling error {100 * error:.2f} points); {'; '.join(devices)}.")
 
-def ablation_table(path) -> str:
+def ablation_table(path:str|Path,  # of a JSON file; it may be missing
+                   ) -> str:  # best change first, then the conditions; without trials a sentence
     "A Markdown table made from the file that `ablate` wrote."
     study = read_study(path)
     if not study or not study["trials"]: return f"`{Path(path).stem}`: not yet run."
@@ -601,7 +635,8 @@ def ablation_table(path) -> str:
     return "\n".join([*lines, "", _conditions(study)])
 
 # %% ../nbs/10_recipes.ipynb #1e4c40ea
-def plot_ablation(study:dict):
+def plot_ablation(study:dict,  # from `ablate` or `read_study`
+                  ):  # -> Figure
     "Draw what each change costs, one standard error to each side. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
     rows = [r for r in reversed(compare_trials(study)) if r["difference"] is not None and r["name"] != BASE]
@@ -624,22 +659,26 @@ def load_pretrained(name:str=SHIPPED,  # a recipe whose weights ship with the pa
     if name not in have: raise InputError(f"trained weights ship for {', '.join(have) or 'no recipe'}; there are none for {name!r}")
     return load_weights(WEIGHTS/f"{name}.safetensors")[0]
 
-def shipped_for(images:ImageSet) -> str:
+def shipped_for(images:ImageSet,  # known by its name
+                ) -> str:  # a name for `load_pretrained`
     "The recipe of the weights that ship for this data set: CIFAR-10 or toy."
     return "toy" if images.name.startswith("toy") else SHIPPED
 
-def model_for(images:ImageSet) -> torch.nn.Module:
+def model_for(images:ImageSet,  # known by its name
+              ) -> torch.nn.Module:  # in eval mode, on the CPU
     "The trained model that ships for this data set: CIFAR-10 or toy."
     return load_pretrained(shipped_for(images))
 
 def read_maps(name:str=SHIPPED,  # a recipe whose weights ship with the package
-              folder=RUNS) -> dict|None:
+              folder:str|Path=RUNS,  # whose folder `faithfulness` holds such records
+              ) -> dict|None:  # weights, data, images, and a row for each method
     "What `faithfulness.measure` recorded of the maps of that network; None where there is no such record."
     path = Path(folder)/"faithfulness"/f"{name}.json"
     return read_json(path, "record of maps", weights=str, data=str, images=int, rows=dict) if path.is_file() else None
 
 # %% ../nbs/10_recipes.ipynb #0d9b3891
-def model_card(record:dict) -> str:  # Markdown
+def model_card(record:dict,  # of a run, with what `ship` adds
+               ) -> str:  # Markdown
     "What a user of shipped weights must know, made from the record of the run."
     test, shipped, twice = record["test"], record["shipped"], record.get("variants", {}).get("with mirror images")
     mirrored = f"; with mirror images {twice['accuracy']:.2%}" if twice else ""
@@ -656,9 +695,10 @@ def model_card(record:dict) -> str:  # Markdown
 """
 
 # %% ../nbs/10_recipes.ipynb #6962a158
-def ship(folder,  # of a finished run: `weights.safetensors`, `run.json`, `history.csv`
+def ship(folder:str|Path,  # of a finished run: `weights.safetensors`, `run.json`, `history.csv`
          test:ImageSet,  # the test images that the record names
-         weights=WEIGHTS, runs=RUNS,  # where to
+         weights:str|Path=WEIGHTS,  # folder for the weights and the model card
+         runs:str|Path=RUNS,  # folder for history and record, in a folder of the recipe's name
          ) -> dict:  # the record, with what the shipped file reaches
     "Put a run's weights into the package in half precision, measure that file, and keep record and model card."
     folder, weights, runs = Path(folder), Path(weights), Path(runs)
