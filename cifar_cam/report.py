@@ -26,9 +26,9 @@ from .misclassified import Predictions, confused_pairs, predict, show_mistakes
 
 # %% ../nbs/12_report.ipynb #27a19319
 def tag(name:str, /,  # of the HTML element
-        *content,  # texts and elements, in order
-        **attributes,  # `class_` stands for class, which Python keeps for itself
-        ) -> ET.Element:
+        *content,  # texts and elements, in order; anything else as its `str`
+        **attributes,  # of the element, written as text; `class_` stands for class, which Python keeps for itself
+        ) -> ET.Element:  # ready to be put into another one
     "An HTML element. Text is escaped when it is written, so a file called `<b>.jpg` stays a file name."
     made = ET.Element(name, {k.rstrip("_"): str(v) for k, v in attributes.items()})
     for part in content:
@@ -38,12 +38,14 @@ def tag(name:str, /,  # of the HTML element
     return made
 
 # %% ../nbs/12_report.ipynb #6e551500
-def to_html(element:ET.Element) -> str:
+def to_html(element:ET.Element,  # from `tag`
+            ) -> str:  # HTML, its texts escaped
     "The element and all it holds, as HTML text."
     return ET.tostring(element, encoding="unicode", method="html")
 
 # %% ../nbs/12_report.ipynb #adf3d6fb
-def printable(text) -> str:
+def printable(text:object,  # anything that has a `str`: a file name, an error
+              ) -> str:  # without line ends, white space made single spaces
     "`text` on one line, each character that cannot be shown replaced by the sign for that."
     text = " ".join(str(text).split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -51,7 +53,7 @@ def printable(text) -> str:
 # %% ../nbs/12_report.ipynb #64762981
 def encode(picture:np.ndarray,  # uint8 [H,W,3]
            kind:str="PNG",  # "PNG" keeps every pixel, "JPEG" is small
-           ) -> bytes:
+           ) -> bytes:  # what the file would hold
     "An image as the bytes of a file."
     with io.BytesIO() as file:
         Image.fromarray(picture).save(file, kind, quality=88)
@@ -59,7 +61,7 @@ def encode(picture:np.ndarray,  # uint8 [H,W,3]
 
 # %% ../nbs/12_report.ipynb #36436901
 def data_uri(picture:bytes,  # a PNG or a JPEG
-             ) -> str:
+             ) -> str:  # "data:image/png;base64,..." or the same with jpeg
     "A picture as text, so that the page needs no second file."
     kinds = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg"}
     kind = next((kinds[k] for k in kinds if picture.startswith(k)), None)
@@ -110,18 +112,18 @@ def page(title:str,  # the heading, and the name of the browser's tab
 
 # %% ../nbs/12_report.ipynb #929df3a7
 def figure(picture:bytes,  # see `data_uri`
-           alt:str,  # what it shows, for those who cannot see it
-           caption:str="",
+           alt:str,  # what it shows, for those who cannot see it; must not be empty
+           caption:str="",  # the text below it
            rem:int=36,  # least width in letters' heights; on a narrower screen the picture scrolls
-           ) -> ET.Element:
+           ) -> ET.Element:  # a `figure`
     "A picture with its caption."
     if not alt: raise InputError("a figure needs an alt text: say what it shows")
     return tag("figure", tag("div", tag("img", src=data_uri(picture), alt=alt, style=f"min-width:{rem}rem"), class_="scroll", tabindex=0), tag("figcaption", caption))
 
 # %% ../nbs/12_report.ipynb #f6866978
-def table(rows,  # of cells: texts, numbers or elements
-          header=(),  # column names
-          ) -> ET.Element:
+def table(rows:list|tuple,  # of rows of cells: texts, numbers or elements; all rows of the same length
+          header=(),  # column names; empty: no header
+          ) -> ET.Element:  # a `div` that scrolls, with the table in it
     "A table; where it has more than two columns, those with numbers are set to the right."
     rows = [tuple(row) for row in rows]
     if len({len(row) for row in [*rows, *([header] if header else [])]}) > 1: raise InputError("the rows of a table must have the same length")
@@ -157,9 +159,12 @@ def _cells(model, x, layers) -> dict:
     return {l: "{}x{}".format(*cells_of(model, x, l)) for l in layers}
 
 # %% ../nbs/12_report.ipynb #2fb346d6
-def pointing(model, images:ImageSet,  # with masks
-             layers=LAYERS, mean=CIFAR10_MEAN, std=CIFAR10_STD,
-             ) -> tuple[dict, float]:  # layer -> share of hits, and the share that a point thrown at random would get
+def pointing(model:torch.nn.Module,  # the network, left as it is
+             images:ImageSet,  # with masks, as those of the toy set
+             layers=LAYERS,  # names of the layers whose maps are tested
+             mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+             std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
+             ) -> tuple[dict, float]:  # layer -> share of hits in [0, 1], and the share that a point thrown at random would get
     "How often the hottest point of the Grad-CAM map lies on the object (the pointing game, Zhang et al. 2016)."
     if images.masks is None: raise InputError(f"{images.name} has no masks: only the toy set knows where its objects are")
     hits = {l: [] for l in layers}
@@ -170,7 +175,11 @@ def pointing(model, images:ImageSet,  # with masks
     return {l: float(np.concatenate(h).mean()) for l, h in hits.items()}, float(images.masks.mean())
 
 # %% ../nbs/12_report.ipynb #f7ca5e66
-def against_noise(model, images:ImageSet, layers=LAYERS, mean=CIFAR10_MEAN, std=CIFAR10_STD,
+def against_noise(model:torch.nn.Module,  # the network, left as it is
+                  images:ImageSet,  # test images, two or more
+                  layers=LAYERS,  # names of the layers whose maps are tested
+                  mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+                  std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
                   n:int=32,  # how many of the images, from the first on; at least 2
                   ) -> dict:  # data, weights, images; rows: "gradcam@layer4" -> what `faithfulness.summarise` says of it, and its noise
     "Deletion, insertion and ROAD of the Grad-CAM maps of each layer, against random maps that are as coarse."
@@ -357,11 +366,12 @@ FILES = {"report.html": "this page", "curves.png": "loss, accuracy and learning 
          "checkpoint.pt": "the whole state of the training, to go on from its last epoch", "tensorboard": "the log for TensorBoard, a folder"}
 
 def run_page(record:dict,  # see `write_report`
-             history, predictions:Predictions,
-             pictures:dict,  # PNG bytes: curves, misclassified, gradcam
+             history,  # the `training.History` of that run
+             predictions:Predictions,  # of its result on the test images
+             pictures:dict,  # name -> PNG bytes: curves, misclassified, gradcam
              n:int=10,  # how many images the pictures show, if there are as many mistakes
              files=("report.html",),  # names in `FILES`: what lies in the folder
-             ) -> str:  # HTML
+             ) -> str:  # one HTML document, see `page`
     "The page about one training run."
     shown = min(n, len(predictions.mistakes) or len(predictions))
     title = f"What a {record['recipe']['arch']} learned in {_time(record['train_seconds'])}, what it mistook, and where Grad-CAM says that it looked"
@@ -371,11 +381,15 @@ def run_page(record:dict,  # see `write_report`
                 tag("h2", "Files beside this page"), table([(f, FILES[f]) for f in files], ("file", "what it holds")))
 
 # %% ../nbs/12_report.ipynb #369e3675
-def show_layers(images:ImageSet, predictions:Predictions, model,
+def show_layers(images:ImageSet,  # the set that `predictions` was made from
+                predictions:Predictions,  # see `predict`
+                model:torch.nn.Module,  # the network that made them, left as it is
                 index,  # which images to draw: positions in `images`
-                layers=LAYERS, mean=CIFAR10_MEAN, std=CIFAR10_STD,
+                layers=LAYERS,  # names of the layers whose maps are drawn
+                mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+                std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
                 ):  # -> Figure
-    "One row per image: the image, then for each layer map and blend for the predicted class and for the true class."
+    "One row per image: the image, then for each layer map and blend for the predicted class and for the true class. Returns the figure."
     index, x = _choose(images, predictions, index, mean, std)
     fig, axs = _grid(len(index), 1 + 4*len(layers), 1, 1.15 if len(layers) == 1 else .8)
     for which, classes, col in (("predicted", predictions.predicted, 1), ("true", images.labels, 3)):
@@ -391,8 +405,11 @@ def show_layers(images:ImageSet, predictions:Predictions, model,
     return fig
 
 # %% ../nbs/12_report.ipynb #2d777e08
-def save_figure(fig, path, dpi:int=150) -> bytes:
-    "Write a matplotlib figure as PNG, whole or not at all, and close it. Returns the PNG."
+def save_figure(fig,  # a matplotlib figure
+                path:str|Path,  # of the file; its folder is made, an old file is replaced
+                dpi:int=150,  # pixels per inch of the figure's size
+                ) -> bytes:  # what the file holds
+    "Write a matplotlib figure as PNG, whole or not at all, and close it."
     import matplotlib.pyplot as plt
     with atomic_path(path) as tmp: fig.savefig(tmp, dpi=dpi, format="png")
     plt.close(fig)
@@ -409,13 +426,13 @@ def _measured(run, layers, n:int) -> dict:
 
 # %% ../nbs/12_report.ipynb #29054aeb
 def write_report(run,  # `recipes.Run`
-                 out,  # folder to write into
-                 layers=LAYERS,  # whose Grad-CAM maps to show
+                 out:str|Path,  # folder to write into; it is made if it is not there
+                 layers=LAYERS,  # whose Grad-CAM maps to show: one or several, modules or dotted names
                  n:int=10,  # how many mistakes to show, the surest first
-                 dpi:int=150,  # of the figures
+                 dpi:int=150,  # of the figures, pixels per inch
                  n_tested:int=32,  # on how many test images the maps are tested against noise; 0: no test
                  **facts,  # plain values to add to the record: command, seconds, ...
-                 ) -> Path:  # of the page
+                 ) -> Path:  # of the page, report.html in `out`
     "Write curves, mistakes, heat maps and the page of one run, and its record. What else lies in the folder is named on the page."
     book_style()
     layers = _names(run.model, layers)  # refuses a wrong name before anything is written
@@ -470,7 +487,7 @@ def _no_file(path:Path) -> str:
     if not path.is_file(): return "not a file"
     return "" if path.stat().st_size else "the file is empty"
 
-def open_photo(path,  # of an image file
+def open_photo(path:str|Path,  # of an image file in one of `FORMATS`, with at most `MAX_PIXELS`
                ) -> Image.Image:  # upright, mode RGB
     "Read a photograph of any size and mode, or say in one line why that cannot be done."
     path = Path(path)
@@ -484,7 +501,8 @@ def open_photo(path,  # of an image file
 
 # %% ../nbs/12_report.ipynb #a283f532
 def to_input(photo:Image.Image,  # any size, mode RGB
-             size:int=32) -> np.ndarray:  # uint8 [size,size,3]
+             size:int=32,  # height and width in pixels, at least 1
+             ) -> np.ndarray:  # uint8 [size,size,3]
     "What the network gets: the largest centred square, made small with antialiasing."
     if size < 1: raise InputError(f"size must be at least 1, got {size}")
     return np.asarray(ImageOps.fit(photo, (size, size), Image.Resampling.BICUBIC))
@@ -510,17 +528,21 @@ class Photo:
     pixels: np.ndarray  # uint8 [32,32,3], the network's input
 
 # %% ../nbs/12_report.ipynb #0fa795de
-def load_photo(path) -> Photo:
+def load_photo(path:str|Path,  # of an image file; `InputError` says in one line why it cannot be read
+               ) -> Photo:  # named as `path` was given
     "Read, crop and shrink one photograph."
     photo = open_photo(path)
     return Photo(printable(path), _framed(photo), to_input(photo, 300), to_input(photo))
 
 # %% ../nbs/12_report.ipynb #a62e5dd5
-def explain_photos(model, photos:list,  # of `Photo`
-                   classes,  # names, in the order of the logits
-                   layers=LAYERS, mean=CIFAR10_MEAN, std=CIFAR10_STD,
+def explain_photos(model:torch.nn.Module,  # the network, left as it is
+                   photos:list,  # of `Photo`, one or more
+                   classes:list|tuple,  # names, in the order of the logits
+                   layers=LAYERS,  # whose maps: one or several, modules or dotted names
+                   mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
+                   std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
                    top:int=3,  # how many classes to name
-                   ) -> list:  # per photo a dict: file; top, pairs of class and probability; maps, layer -> float32 [32,32] in [0, 1]
+                   ) -> list:  # per photo: file; top, pairs of class and probability; maps, layer -> float32 [32,32] in [0, 1]; cells, layer -> "4x4"
     "What the network says about each photograph, and the Grad-CAM maps of its first answer."
     if not photos: raise InputError("there are no photographs to explain: give at least one")
     layers, pixels = _names(model, layers), np.stack([p.pixels for p in photos])
@@ -571,11 +593,13 @@ def _on_record(tested, layers) -> str:
     return (f"Maps of this network were tested against noise as coarse as they are, on {tested['images']} images of {tested['data']}: {said}. "
             f"{_conclusion({l: gain for l, gain in gains.items() if gain})} All this holds on average; about the map of one photograph it says little.")
 
-def photo_page(photos:list, answers:list,  # see `explain_photos`
-               classes, about:str,  # which weights, in words
+def photo_page(photos:list,  # of `Photo`, one or more
+               answers:list,  # of `explain_photos`, in the same order
+               classes:list|tuple,  # names, in the order of the logits
+               about:str,  # which weights, in words
                skipped=(),  # pairs of file and reason
                tested=None,  # of these weights, from `against_noise` or `faithfulness.measure`; None: not tested
-               ) -> str:  # HTML
+               ) -> str:  # one HTML document, see `page`
     "The page about photographs of the reader's own."
     scale = encode(overlay(np.zeros((1, 256, 3), np.uint8), np.linspace(0, 1, 256, dtype=np.float32)[None], 1))
     missed, cells = [tag("h2", "Files that could not be read"), table(skipped, ("file", "why"))] if skipped else [], answers[0]["cells"]
