@@ -19,7 +19,7 @@ from albumentations.pytorch import ToTensorV2
 from pydantic import Field
 
 from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe
-from .data import denormalize
+from .data import _per_channel, denormalize
 
 # %% ../nbs/02_augmentation.ipynb #843ae522
 class Pipeline(A.Compose):
@@ -153,8 +153,7 @@ def build(
     if isinstance(policy, str):
         if policy not in POLICIES: raise InputError(f"got policy {policy!r}, expected one of {', '.join(POLICIES)}")
         policy = POLICIES[policy]
-    if np.shape(mean) != (3,) or np.shape(std) != (3,) or not np.min(std) > 0:
-        raise InputError(f"got mean {mean} and std {std}, expected three numbers each, and every std above 0")
+    for name, values in (("mean", mean), ("std", std)): _per_channel(name, values)
     transforms = [_make(s, mean, std) for s in policy]
     if sum(isinstance(t, A.Normalize) for t in transforms) != 1:
         raise InputError(f"a policy must hold the step Normalize exactly once, got {[s['transform'] for s in policy]}")

@@ -185,12 +185,13 @@ def channel_stats(images:np.ndarray,  # uint8 [N,32,32,3]
     return mean, np.sqrt((counts * (values - mean[:, None])**2).sum(1) / n)
 
 # %% ../nbs/01_data.ipynb #0055a2d3
-def _per_channel(name:str, values, like) -> torch.Tensor:
-    "Three numbers, shaped so that they meet the channels of `like`; a std must be above 0."
+def _per_channel(name:str, values, like=torch.empty(0)) -> torch.Tensor:
+    "Three numbers in units of [0, 1], shaped so that they meet the channels of `like`; a std must be above 0."
     try: v = torch.as_tensor(values, dtype=torch.float32, device=like.device)
     except (TypeError, ValueError, RuntimeError): v = torch.zeros(0)
-    if v.shape != (3,) or not v.isfinite().all() or (name == "std" and not (v > 0).all()):
-        raise InputError(f"{name} must be three numbers, one per channel{', each above 0' if name == 'std' else ''}, got {values!r:.60}")
+    if v.shape != (3,) or not ((v >= 0) & (v <= 1)).all() or (name == "std" and not (v > 0).all()):
+        span = "(0, 1]" if name == "std" else "[0, 1]"
+        raise InputError(f"{name} must be three numbers in {span}, one per channel, where pixels count from 0 to 1, got {values!r:.60}")
     return v.view(1, 3, 1, 1)
 
 def normalize(images:np.ndarray,  # uint8 [N,32,32,3]

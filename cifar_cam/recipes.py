@@ -123,8 +123,6 @@ def _check_recipe(r):
         if not 0 <= getattr(r, name) < 1: raise InputError(f"{name} must lie in [0, 1), got {getattr(r, name)}")
     resnet._check_config(r.arch, 10, r.norm, r.dropout, r.width)
     make_scheduler(r.make_optimizer(torch.nn.Linear(1, 1)), r.scheduler, r.epochs, 1000, **r.scheduler_options)
-    if not all(isinstance(v, (int, float)) for v in r.mean + r.std) or not (all(0 <= m <= 1 for m in r.mean) and all(0 < s <= 1 for s in r.std)):
-        raise InputError(f"mean must lie in [0, 1] and std in (0, 1], in units of pixels between 0 and 1, got {r.mean} and {r.std}")
     build(r.policy, r.mean, r.std)
 
 # %% ../nbs/10_recipes.ipynb #6462e4b7
@@ -688,7 +686,7 @@ def model_card(record:dict,  # of a run, with what `ship` adds
 - **Model**: {record['recipe']['arch']} for 32x32 images, {record['recipe']['width']} channels in the first stage; {shipped['dtype']}, safetensors, loaded as float32.
 - **Input**: RGB, values in [0, 1], minus mean {record['recipe']['mean']}, divided by standard deviation {record['recipe']['std']}.
 - **Trained on**: {record['data']}, {record['train_images']:,} images, {record['epochs']} epochs, seed {record['recipe']['seed']}, {record['precision']}, {record['device']}, {record['train_seconds']/60:.0f} minutes, {record['date']}.
-- **Accuracy** on {test['name']}, {test['images']:,} images: {test['accuracy']:.2%} as trained, {shipped['accuracy']:.2%} as shipped ({shipped['correct']:,} right){mirrored}. Standard error {standard_error(test['accuracy'], test['images']):.2%}. One run: nothing is said about other seeds.
+- **Accuracy** on {test['name']}, {test['images']:,} images: {test['accuracy']:.2%} as trained, {shipped['accuracy']:.2%} as shipped ({shipped['correct']:,} right){mirrored}. Standard error {standard_error(test['accuracy'], test['images']):.2%}. These are numbers of this run alone, not a mean over seeds.
 - **Best and worst class**: {by_class[-1][0]} {by_class[-1][1]:.1%}, {by_class[0][0]} {by_class[0][1]:.1%}.
 - **Licence**: Apache-2.0, as the package. The data set has terms of its own.
 - **Limits**: it knows ten classes and must answer one of them, for any image at all. How sure it says it is was checked on no photographs from elsewhere. For teaching.
