@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageOps
 from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, atomic_path, book_style, write_json, write_text
 from .curves import plot_history
 from .data import normalize
-from .faithfulness import _all_scores, cells_of, fingerprint, located, outcome, summarise, verdict
+from .faithfulness import MEASURES, _all_scores, _first, cells_of, fingerprint, gain_at, located, outcome, summarise, verdict
 from .gradcam import _choose, _draw_class, _grid, _title, find_layer, grad_cam, overlay
 from .misclassified import Predictions, confused_pairs, predict, show_mistakes
 
@@ -184,15 +184,14 @@ def against_noise(model:torch.nn.Module,  # the network, left as it is
                   ) -> dict:  # data, weights, images; rows: "gradcam@layer4" -> what `faithfulness.summarise` says of it, and its noise
     "Deletion, insertion and ROAD of the Grad-CAM maps of each layer, against random maps that are as coarse."
     if n < 2 or len(images) < 2: raise InputError(f"a test of maps needs at least 2 images, got n={n} and {len(images)} images; n_tested=0 makes a report without it")
-    images = images[:n]
-    x, target = normalize(images.images, mean, std), torch.from_numpy(predict(model, images, mean, std).predicted)
+    x, target, _ = _first(images, model, n, mean, std)
     cells, rows = _cells(model, x, layers), {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", *_COARSE)
         for l in layers:
             ours, noise = (_all_scores(f"{name}@{l}", model, x, target, None, l) for name in ("gradcam", "random"))
             rows[f"gradcam@{l}"] = summarise(ours, {"random": noise}) | {"noise": cells[l]}
-    return dict(data=images.name, weights=fingerprint(model), images=len(images), rows=rows)
+    return dict(data=images.name, weights=fingerprint(model), images=len(x), rows=rows)
 
 # %% ../nbs/12_report.ipynb #5f31bd7e
 def _percent(x:float) -> str: return f"{100*x:.1f} %"
@@ -286,21 +285,14 @@ def _heat(record:dict, picture:bytes, shown:int) -> list:
                 "where the evidence was, not what it was. That a map looks sensible is no proof.")]
 
 # %% ../nbs/12_report.ipynb #9da8b7a7
-_MEASURES = ("deletion", "insertion", "ROAD")
-
-def _gain(tested:dict, layer:str) -> dict:
-    "The gains of one layer's maps over noise, from `against_noise` or from a record of `faithfulness.measure`; empty where it holds none."
-    rows = tested["rows"]
-    return (rows.get(f"gradcam@{layer}") or (rows.get("gradcam") if tested.get("layer") == layer else None) or {}).get("gain", {}).get("random", {})
-
 def _gains(gain:dict) -> list:
-    return [f"{m:+.3f} ± {half:.3f}" for m, half in (gain[name.lower()] for name in _MEASURES)]
+    return [f"{m:+.3f} ± {half:.3f}" for m, half in (gain[name.lower()] for name in MEASURES)]
 
 def _conclusion(gains:dict) -> str:
     "What the gains of all layers mean for whoever looks at the maps."
-    if max(abs(gain[name.lower()][0]) for gain in gains.values() for name in _MEASURES) < .01:
+    if max(abs(gain[name.lower()][0]) for gain in gains.values() for name in MEASURES) < .01:
         return "But no gain reaches .01: whatever is taken away, the answers of this network hardly change, so even a verdict of better says next to nothing."
-    won = [l for l, gain in gains.items() if all(verdict(*gain[name.lower()]) == "better" for name in _MEASURES)]
+    won = [l for l, gain in gains.items() if all(verdict(*gain[name.lower()]) == "better" for name in MEASURES)]
     if not won: return "No layer is better than noise in all three, so take none of these maps as evidence of what mattered to this network."
     return f"Better than noise in all three: {_and(won)}." + (f" Where the layers differ, only {won[0]} has passed." if len(won) == 1 < len(gains) else "")
 
@@ -310,12 +302,12 @@ def _noise(tested) -> list:
     title = tag("h2", "Do these maps beat noise?")
     if not tested: return [title, tag("p", "This page has not made that test; the book's chapter on faithfulness does.")]
     layers = [name.partition("@")[2] for name in tested["rows"]]
-    gains = {l: _gain(tested, l) for l in layers}
+    gains = {l: gain_at(tested, l) for l in layers}
     rows = [(f"{l}, {tested['rows'][f'gradcam@{l}']['noise']} cells", *_gains(gain)) for l, gain in gains.items()]
     return [title, tag("p", "If the places that a map calls important did matter to the network, its answer must suffer more when they are taken away than when "
                        "places drawn by lot are. Deletion takes the hottest pixels away first, insertion shows them first in a blurred image, ROAD paints "
                        f"them over with their surroundings. Tested on the first {tested['images']} images of {tested['data']}, against noise as coarse as the map:"),
-            tag("ul", *[tag("li", tag("b", l), f": {outcome(gain)}") for l, gain in gains.items()]), table(rows, ("gain over noise", *_MEASURES)),
+            tag("ul", *[tag("li", tag("b", l), f": {outcome(gain)}") for l, gain in gains.items()]), table(rows, ("gain over noise", *MEASURES)),
             tag("p", "Gains are differences in probability, the mean over these images with its 95 % interval; above zero is good. Where the interval holds "
                 "zero, the two are not different as far as so few images can tell.", class_="soft"),
             tag("p", "What that means: better than noise is evidence that these places mattered to the network, on average. It is not proof that a map is right, "
@@ -334,10 +326,12 @@ def _by_class(p:Predictions) -> list:
             table(rows, ("class", "", "accuracy", "right"))]
 
 # %% ../nbs/12_report.ipynb #75823bc8
-def _limits(p:Predictions, history) -> list:
+def _limits(p:Predictions, history, scheduler:str) -> list:
     "What this page cannot say."
-    looked = ("The test images were measured after each epoch too, to draw the curve; nothing was chosen by them." if history.eval_name == "test" and history.rows[-1]["valid_loss"] is not None
-              else "The test images were used once, at the end.")
+    looked = "The test images were used once, at the end."
+    if history.eval_name == "test" and history.rows[-1]["valid_loss"] is not None:
+        looked = ("The schedule followed the accuracy on the test images, so they had a hand in the training, and the accuracy may be too good."
+                  if scheduler == "plateau" else "The test images were measured after each epoch too, to draw the curve; nothing was chosen by them.")
     return [tag("h2", "How far to believe this page"),
             tag("p", f"It shows one run with one seed. On {len(p):,} test images the accuracy is known to ± {200*p.standard_error:.1f} points (two standard errors), "
                 f"and another seed would move it too. {looked} On a CPU the same command on the same machine repeats the run; another "
@@ -377,7 +371,7 @@ def run_page(record:dict,  # see `write_report`
     title = f"What a {record['recipe']['arch']} learned in {_time(record['train_seconds'])}, what it mistook, and where Grad-CAM says that it looked"
     return page(title, _about_data(record), _tiles(record, predictions), *_training(history, pictures["curves"]),
                 *_mistakes(predictions, pictures["misclassified"], shown), *_heat(record, pictures["gradcam"], shown),
-                *_noise(record.get("faithfulness")), *_by_class(predictions), *_limits(predictions, history), *_settings(record),
+                *_noise(record.get("faithfulness")), *_by_class(predictions), *_limits(predictions, history, record["recipe"]["scheduler"]), *_settings(record),
                 tag("h2", "Files beside this page"), table([(f, FILES[f]) for f in files], ("file", "what it holds")))
 
 # %% ../nbs/12_report.ipynb #369e3675
@@ -587,7 +581,7 @@ _WARNINGS = ("Whatever it is shown, it answers with one of them, and often with 
 
 def _on_record(tested, layers) -> str:
     "What a test of the maps of this network found, in words."
-    gains = {l: _gain(tested, l) for l in layers} if tested else {}
+    gains = {l: gain_at(tested, l) for l in layers} if tested else {}
     said = "; ".join(f"those of {l} are {outcome(gain)}" for l, gain in gains.items() if gain)
     if not said: return "This page has not tested these maps; the book's chapter on faithfulness does."
     return (f"Maps of this network were tested against noise as coarse as they are, on {tested['images']} images of {tested['data']}: {said}. "
