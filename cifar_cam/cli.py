@@ -37,7 +37,7 @@ def _options(ctx:typer.Context, version:Annotated[bool, typer.Option("--version"
     sys.excepthook = _say_nothing  # typer has just put its own there
     try: os.getcwd()
     except FileNotFoundError: raise typer.BadParameter("the folder that you are in has been deleted: go to another one", ctx) from None
-    if "" in ctx.obj: raise typer.BadParameter("an empty word, perhaps a variable that is not set", ctx)
+    if any(not word or word.startswith("--") and word.endswith("=") for word in ctx.obj): raise typer.BadParameter("an empty word, perhaps a variable that is not set", ctx)
 
 # %% ../nbs/12_command_line.ipynb #6aef077e
 RECIPE_NAMES = ("book", "short", "demo", "toy", "eva4-s9", "eva5-s9", "eva6-a8-step", "eva6-a8-step-fixed", "eva6-a8-onecycle",
@@ -277,11 +277,11 @@ def _layers(layer:str|None) -> tuple:
     return LAYERS if layer is None else (layer,)
 
 def _check_layers(recipe, layers:tuple):
-    "Draw one map per layer with the untrained network, so that a wrong one is refused now and not after the training."
+    "Draw a map of each layer with an untrained network, so that a wrong one is refused now and not after the training."
     import torch
     from cifar_cam.gradcam import grad_cam
     with warnings.catch_warnings(action="ignore"):  # the page says which maps are coarse
-        for layer in layers: grad_cam(recipe.model(), torch.zeros(1, 3, 32, 32), layer)
+        grad_cam(recipe.model(), torch.zeros(1, 3, 32, 32), list(layers))
 
 # %% ../nbs/12_command_line.ipynb #d254248d
 def _line(ctx) -> str:
@@ -311,16 +311,16 @@ def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", ep
     """Train briefly and write the page.
 
     Trains for a minute or two, then writes one page with curves, mistakes and heat maps."""
-    started = time.perf_counter()
+    started, layers = time.perf_counter(), _layers(layer)
     folder = ctx.with_resource(reserve(out, "demo", overwrite, need=100_000_000))
     from cifar_cam import recipes
     from cifar_cam.data import load_data
     recipe = override("demo", epochs=epochs, batch_size=batch_size, seed=seed, width=width)
-    _check_layers(recipe, _layers(layer))
+    _check_layers(recipe, layers)
     images, test = [few(s, n, seed) for s, n in zip(load_data(data), (limit, test_images))]
     print(f"{images.name}: {len(images):,} training and {len(test):,} test images", flush=True)
     run = recipes.train(recipe, (images, test), device=device, precision=precision, progress=not quiet, n_valid=0)
-    _leave(ctx, run, folder, _layers(layer), started)
+    _leave(ctx, run, folder, layers, started)
 
 # %% ../nbs/12_command_line.ipynb #84c84fe3
 def _save(run, folder:Path):
@@ -402,18 +402,17 @@ def _load(weights:Path|None, toy:bool=False):
 def _facts(model, meta:dict) -> dict:
     "Classes and statistics that the weights file names; those of CIFAR-10 where it names none."
     from cifar_cam.core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, InputError
+    from cifar_cam.data import _per_channel
     default = dict(classes=CIFAR10_CLASSES, mean=CIFAR10_MEAN, std=CIFAR10_STD)
     given = {name: meta.get(name, values) for name, values in default.items()}
     if not all(isinstance(v, (list, tuple)) for v in given.values()): raise TypeError("not a list")
-    lengths = [len(v) for v in given.values()]
-    if lengths != [model.config["num_classes"], 3, 3]:
-        raise InputError(f"the weights name {lengths[0]} classes for {model.config['num_classes']} logits, "
-                         f"and statistics of {lengths[1]} and {lengths[2]} channels")
-    if len({*given["classes"]}) < lengths[0] or not all(isinstance(c, str) for c in given["classes"]):
-        raise InputError(f"the weights must name different classes, in words, got {given['classes']!r:.80}")
-    mean, std = given["mean"], given["std"]
-    if not all(0 <= m <= 1 for m in mean) or not all(0 < s <= 1 for s in std):
-        raise InputError(f"the weights' mean must lie in [0, 1] and their std in (0, 1], got {mean!r:.60} and {std!r:.60}")
+    classes, outputs = given["classes"], model.config["num_classes"]
+    if len(classes) != outputs: raise InputError(f"the weights name {len(classes)} classes for {outputs} logits")
+    if len({*classes}) < outputs or not all(isinstance(c, str) for c in classes):
+        raise InputError(f"the weights must name different classes, in words, got {classes!r:.80}")
+    try:
+        for name in ("mean", "std"): _per_channel(name, given[name])
+    except InputError as e: raise InputError(f"statistics of the weights: {e}") from None
     return {name: tuple(v) for name, v in given.items()}
 
 # %% ../nbs/12_command_line.ipynb #1e6e9135
@@ -570,14 +569,14 @@ def explain(ctx:typer.Context, photos:Photos, weights:Weights=None, layer:Layer=
     from cifar_cam.core import write_json, write_text
     from cifar_cam.report import explain_photos, photo_page
     loaded, skipped = _each(_photo_files(photos), _photo)
-    model, facts, about = _load(weights)
-    answers = explain_photos(model, loaded, layers=_layers(layer), **facts)
+    layers, (model, facts, about) = _layers(layer), _load(weights)
+    answers = explain_photos(model, loaded, layers=layers, **facts)
     for a in answers: print(f"{a['file']}: " + ", ".join(f"{name} {p:.1%}" for name, p in a["top"]))
     write_text(folder/"report.html", photo_page(loaded, answers, facts["classes"], about, skipped, _on_record(weights, model)))
     (folder/"explorer.html").unlink(missing_ok=True)  # of an earlier result
-    if html: print(_write_explorer(folder/"explorer.html", model, loaded, _layers(layer), **facts))
+    if html: print(_write_explorer(folder/"explorer.html", model, loaded, layers, **facts))
     found = [dict(file=a["file"], top=a["top"]) for a in answers]
-    write_json(folder/"explanation.json", dict(command="explain", command_line=_line(ctx), weights=about, layers=[*_layers(layer)],
+    write_json(folder/"explanation.json", dict(command="explain", command_line=_line(ctx), weights=about, layers=[*layers],
                                                images=found, skipped=skipped))
     print(f"the page: {folder/'report.html'}")
     return 1 if skipped else 0
