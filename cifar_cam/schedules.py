@@ -114,7 +114,8 @@ def plot_schedule(
     if not curves or steps_per_epoch < 1:
         raise InputError(f"plot_schedule needs a curve and a step in each epoch, got {len(curves)} and {steps_per_epoch}")
     fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-    for name, lrs in curves.items(): ax.step(np.arange(len(lrs)) / steps_per_epoch, lrs, where="post", label=name)
+    for (name, lrs), style in zip(curves.items(), itertools.cycle(("-", "--", ":", "-."))):
+        ax.step(np.arange(len(lrs)) / steps_per_epoch, lrs, style, where="post", label=name)
     ax.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     ax.grid(True)
     fig.legend(loc="outside lower center", ncols=2, fontsize=8)
@@ -217,7 +218,7 @@ def lr_range_test(
 def plot_range_test(
     result:RangeTest,  # of `lr_range_test`
 ):  # -> Figure
-    "Draw the loss over the learning rate, with the edge and the suggestion. Returns the matplotlib figure."
+    "Draw the loss over the learning rate, with the rate of the lowest loss and the suggestion. Returns the matplotlib figure."
     import matplotlib.pyplot as plt
     best, suggestion, mark = result.best, result.suggestion, " (not to be trusted)" if result.doubt else ""
     fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
