@@ -222,13 +222,14 @@ def plot_confidence(predictions:Predictions):  # see `predict`
     from sklearn.calibration import calibration_curve
     p, edges = predictions, np.linspace(0, 100, 11)
     accuracy, confidence = calibration_curve(p.correct, p.confidence, n_bins=10)
+    counts = np.unique(np.searchsorted(edges[1:-1] / 100, p.confidence), return_counts=True)[1]  # its bins that hold images
     fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.6), layout="constrained")
     for mask, label, color, style in ((p.correct, "right", COLORS[0], "-"), (~p.correct, "wrong", COLORS[5], "--")):
         left.hist(100 * p.confidence[mask], edges, histtype="step", color=color, ls=style, lw=1.5, label=f"{label} ({mask.sum():,})")
     left.set(xlabel="confidence (%)", ylabel="images", yscale="log", title=p.name)
     left.legend(loc="upper left")
     right.plot([0, 100], [0, 100], ":", color="gray", label="calibrated")
-    right.plot(100 * confidence, 100 * accuracy, "o-", color=COLORS[0], ms=4, label="model")
+    right.errorbar(100 * confidence, 100 * accuracy, 100 * np.sqrt(accuracy * (1 - accuracy) / counts), fmt="o-", color=COLORS[0], ecolor="black", ms=4, label="model")
     right.set(xlabel="mean confidence of the bin (%)", ylabel="accuracy (%)")
     right.legend(loc="upper left")
     return fig
