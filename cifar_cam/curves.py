@@ -29,19 +29,20 @@ def _draw(ax, panel, history, color, marker):
     "One run in one panel: train dashed, evaluation solid."
     dashed, solid, label, factor = PANELS[panel]
     ax.set(xlabel="epoch", ylabel=label)
-    if panel == "lr": return _draw_lr(ax, history, color)
+    if panel == "lr": return _draw_lr(ax, history, color, marker)
     for column, style in ((dashed, "--"), (solid, "-")):
         epochs, values = _series(history, column)
         ax.plot(epochs, [factor * v for v in values], style, color=color, marker=marker, ms=4, lw=1.3)
 
-def _draw_lr(ax, history, color):
-    "Each epoch's first value, held for that epoch."
+def _draw_lr(ax, history, color, marker):
+    "Each epoch's first value, held for that epoch; the marker at its end."
     epochs, values = _series(history, "lr")
-    if values: ax.plot([epochs[0] - 1, *epochs], [values[0], *values], drawstyle="steps-pre", color=color, lw=1.3)
+    if values: ax.plot([epochs[0] - 1, *epochs], [values[0], *values], drawstyle="steps-pre", color=color, lw=1.3,
+                        marker=marker, ms=4, markevery=slice(1, None))
 
 # %% ../nbs/06_curves.ipynb #ccb6479d
 def _legend(fig, runs):
-    "Name each run by its colour, with the set it was evaluated on and the data; say once that dashed is train."
+    "Name each run by its colour and marker, with the set it was evaluated on and the data; say once that dashed is train."
     from matplotlib.lines import Line2D
     evaluated = [_has(run, "valid_loss") or _has(run, "valid_acc") for run in runs.values()]
     handles = [Line2D([], [], color=color, ls="-" if solid else "--", marker=marker, ms=4,

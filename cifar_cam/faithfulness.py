@@ -401,7 +401,7 @@ def measure(
     "All methods and baselines, summarised with 95 % intervals; randomisation on 32 images (the slow methods: 8)."
     if min(n, n_slow, len(images)) < 2: raise InputError(f"a mean with its error needs at least 2 images, got n={n}, n_slow={n_slow} and {len(images)} images")
     x, target, masks = _first(images, model, n, mean, std)
-    result = _continued(path, data=images.name, weights=fingerprint(model), images=len(x), layer=str(layer))
+    result = _continued(path, data=images.name, weights=fingerprint(model), images=len(x), layer=str(layer), mean=[*map(float, mean)], std=[*map(float, std)])
     rows, values = result["rows"], {}
     for method, k in _plan(rows, methods, n, n_slow):
         values[method] = _all_scores(method, model, x[:k], target[:k], None if masks is None else masks[:k], layer)
@@ -412,7 +412,7 @@ def measure(
 
 # %% ../nbs/09_faithfulness.ipynb #95db81ea
 def gain_at(
-    record:dict,  # from `measure`
+    record:dict,  # from `measure`, or from `report.against_noise`
     layer:str,  # whose maps, by name
 )->dict:  # measure -> (mean, half width); empty where the record has no row for this layer
     "What Grad-CAM at one layer gains over noise as coarse as its maps."

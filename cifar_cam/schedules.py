@@ -114,8 +114,8 @@ def plot_schedule(
     if not curves or steps_per_epoch < 1:
         raise InputError(f"plot_schedule needs a curve and a step in each epoch, got {len(curves)} and {steps_per_epoch}")
     fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-    for (name, lrs), style in zip(curves.items(), itertools.cycle(("-", "--", ":", "-."))):
-        ax.step(np.arange(len(lrs)) / steps_per_epoch, lrs, style, where="post", label=name)
+    for (name, lrs), style in zip(curves.items(), itertools.cycle(("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1))))):
+        ax.step(np.arange(len(lrs)) / steps_per_epoch, lrs, ls=style, where="post", label=name)
     ax.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     ax.grid(True)
     fig.legend(loc="outside lower center", ncols=2, fontsize=8)
