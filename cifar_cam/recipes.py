@@ -483,13 +483,16 @@ def _measured(record, said) -> list:
 
 def _conditions_of(record) -> tuple: return record["data"], record["train_images"], record["epochs"], record["test"]["name"]
 
+def _over_seeds(results) -> str:
+    return "**{:.2%}**, seeds scatter by {:.2%}".format(*seed_spread([r["accuracy"] for r in results]))
+
 def _rows(recipe, records:list, said) -> list:
     "The rows of one recipe: one per run, and their mean where there are several."
     if not records: return [["not yet run", "", "", recipe.epochs, recipe.seed, "", ""]]
     rows = [_measured(r, said) for r in records]
     if len(records) < 2 or len({_conditions_of(r) for r in records}) > 1: return rows  # a mean over different things says nothing
-    mean, spread = seed_spread([r["test"]["accuracy"] for r in records])
-    return rows + [[f"**{mean:.2%}**, seeds scatter by {spread:.2%}", "", "", "", f"{len(records)} runs", "", "mean and standard deviation"]]
+    once, twice = [r["test"] for r in records], [r.get("variants", {}).get("with mirror images") for r in records]
+    return rows + [[_over_seeds(once), "", _over_seeds(twice) if all(twice) else "", "", f"{len(records)} runs", "", "mean and standard deviation"]]
 
 # %% ../nbs/10_recipes.ipynb #b23eff28
 def results_table(folder:str|Path=RUNS,  # as for `read_records` and `read_reported`

@@ -148,11 +148,11 @@ def _names(model, layers) -> tuple:
     if not names: raise InputError("layers is empty: name at least one layer whose maps are to be shown")
     return names
 
-def _maps(model, x, layers, target=None) -> dict:
-    "Layer -> Grad-CAM maps, float32 [N,H,W]. That a map is coarse is said on the page instead of on the terminal."
+def _maps(model, x, layers, target=None, raw=False) -> dict:
+    "Layer -> Grad-CAM maps, float32 [N,H,W]; raw: one number for each cell. That a map is coarse is said on the page instead of on the terminal."
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", *_COARSE)
-        return dict(zip(layers, grad_cam(model, x, list(layers), target)))
+        return dict(zip(layers, grad_cam(model, x, list(layers), target, raw=raw)))
 
 def _cells(model, x, layers) -> dict:
     "Layer -> rows and columns of its maps before they are enlarged, as text."
@@ -536,26 +536,29 @@ def explain_photos(model:torch.nn.Module,  # the network, left as it is
                    mean=CIFAR10_MEAN,  # of each channel, units of [0, 1]; as in training
                    std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
                    top:int=3,  # how many classes to name
-                   ) -> list:  # per photo: file; top, pairs of class and probability; maps, layer -> float32 [32,32] in [0, 1]; cells, layer -> "4x4"
+                   ) -> list:  # per photo: file; top, pairs of class and probability; maps, layer -> float32 [32,32] in [0, 1]; cells, the same before they are enlarged
     "What the network says about each photograph, and the Grad-CAM maps of its first answer."
     if not photos: raise InputError("there are no photographs to explain: give at least one")
     layers, pixels = _names(model, layers), np.stack([p.pixels for p in photos])
     p = predict(model, pixels, mean, std).probabilities
     order = np.argsort(-p, 1, kind="stable")[:, :top]
-    parts = [_maps(model, normalize(pixels[i:i+100], mean, std), layers, torch.from_numpy(order[i:i+100, 0])) for i in range(0, len(pixels), 100)]
-    maps = {l: np.concatenate([part[l].cpu().numpy() for part in parts]) for l in layers}
-    cells = _cells(model, normalize(pixels[:1], mean, std), layers)
-    return [dict(file=photo.name, top=[(classes[c], float(row[c])) for c in best], maps={l: m[i] for l, m in maps.items()}, cells=cells)
+    def drawn(raw):
+        parts = [_maps(model, normalize(pixels[i:i+100], mean, std), layers, torch.from_numpy(order[i:i+100, 0]), raw) for i in range(0, len(pixels), 100)]
+        return {l: np.concatenate([part[l].cpu().numpy() for part in parts]) for l in layers}
+    maps, cells = drawn(raw=False), drawn(raw=True)
+    return [dict(file=photo.name, top=[(classes[c], float(row[c])) for c in best], maps={l: maps[l][i] for l in layers}, cells={l: cells[l][i] for l in layers})
             for i, (photo, row, best) in enumerate(zip(photos, p, order))]
 
 # %% ../nbs/12_report.ipynb #f463e701
 def _large(heat, size:int=300): return np.asarray(Image.fromarray(heat).resize((size, size), Image.Resampling.BILINEAR)).clip(0, 1)
 
+def _size(cells) -> str: return "{}x{}".format(*cells.shape)
+
 def _of_layer(photo:Photo, answer:dict, layer:str) -> list:
-    "Map of one layer and blend: bytes, style, alternative text, caption."
-    best, heat = answer["top"][0][0], answer["maps"][layer]
-    return [(encode(overlay(np.zeros_like(photo.pixels), heat, 1)), "pixels", f"Grad-CAM map of {layer} for {best}",
-             f"Grad-CAM for {best} at {layer}, {answer['cells'][layer]} cells"),
+    "Cells of one layer's map, and blend with the whole map: bytes, style, alternative text, caption."
+    best, heat, cells = answer["top"][0][0], answer["maps"][layer], answer["cells"][layer]
+    return [(encode(overlay(np.zeros((*cells.shape, 3), np.uint8), cells, 1)), "pixels", f"Grad-CAM map of {layer} for {best}, cell by cell",
+             f"Grad-CAM for {best} at {layer}: its {_size(cells)} cells"),
             (encode(overlay(photo.square, _large(heat)), "JPEG"), "", f"the map of {layer} for {best} over the photograph",
              f"the map of {layer} over the photograph")]
 
@@ -596,7 +599,8 @@ def photo_page(photos:list,  # of `Photo`, one or more
                ) -> str:  # one HTML document, see `page`
     "The page about photographs of the reader's own."
     scale = encode(overlay(np.zeros((1, 256, 3), np.uint8), np.linspace(0, 1, 256, dtype=np.float32)[None], 1))
-    missed, cells = [tag("h2", "Files that could not be read"), table(skipped, ("file", "why"))] if skipped else [], answers[0]["cells"]
+    missed = [tag("h2", "Files that could not be read"), table(skipped, ("file", "why"))] if skipped else []
+    cells = {l: _size(m) for l, m in answers[0]["cells"].items()}
     return page("What the network sees in your photographs",
         tag("p", f"{_count(len(photos), 'photograph')}, shown to {about}. "
             "How often it is right on test images says little about pictures from elsewhere.", class_="data"),
