@@ -65,6 +65,7 @@ def _labels(outputs):
     return outputs.labels
 
 # %% ../nbs/07_misclassified.ipynb #3671913c
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictions(Outputs):
     "Outputs held against the labels: what is right, what is wrong, and how sure the model was."
     @cached_property
@@ -114,7 +115,7 @@ def predict(model:nn.Module,  # left as it was: weights, statistics and the mode
             std=CIFAR10_STD,  # of each channel, units of [0, 1]; as in training
             batch_size:int=256,  # images at a time; changes speed and memory, not the answers
             ) -> Predictions:  # one row per image, in the order of `images`
-    "Show every image to the model once, in order, in eval mode and float32, on the model's own device."
+    "Show every image to the model once, in order, in eval mode, in the model's own precision and on its own device."
     pixels = _check_question(model, images, batch_size)
     like = next(model.parameters(), torch.empty(0))
     with eval_mode(model), torch.autocast(like.device.type, enabled=False):
