@@ -232,7 +232,7 @@ def _training(history, picture:bytes) -> list:
             tag("p", "An epoch is one pass over the training images. The loss is the price of a wrong or hesitant answer: 0 for a sure and right one, "
                 "2.30 (the logarithm of 10) for a guess among ten classes. The learning rate is the size of the steps."),
             figure(picture, f"Curves over {len(history)} epochs of loss, accuracy and learning rate: {noticed}.",
-                   "Dashed: training images, measured while the network still changes, and on images that were cropped and mirrored at random." + solid),
+                   "Dashed: training images, measured while the network still changes, and on images as the transforms of the recipe made them." + solid),
             tag("p", f"What to notice: {noticed}.{sign}")]
 
 # %% ../nbs/12_report.ipynb #91ee73c1
