@@ -208,7 +208,7 @@ def measure_optimizer(batch:int=256,  # images of the whole step
                       device="cpu",  # what it runs on, as torch names it
                       repeats:int=5,  # rounds that count
                       ) -> dict:  # for `race_table`: one race, shown as shares of the whole step
-    "Race the ways to move the weights against one forward and backward pass."
+    "Race the ways to move the weights against a whole step: forward, backward and update by SGD."
     model = ResNet18(width=width).to(device, memory_format=torch.channels_last)
     passes, _ = make_step(Setup(True, choose_precision("auto", device) == "bf16"), batch, width, device)
     sgd = {"one by one": dict(foreach=False), "foreach": dict(foreach=True), "fused": dict(fused=True)}

@@ -176,7 +176,7 @@ def begun(
 def unfinished(
     folder:str|Path,  # must be there
 )->list[Path]:  # the files, in no order
-    "What a killed writer left behind: hidden files with eight letters between name and ending."
+    "What a killed writer left behind: hidden files with eight letters, digits or underscores between name and ending."
     return [p for p in Path(folder).iterdir() if re.fullmatch(r"\..+(\.\w+)\.\w{8}\1", p.name)]
 
 def contents(

@@ -252,7 +252,7 @@ def road(
     target:torch.Tensor,  # class of each image, int64 [N]
     percentiles=(20, 40, 60, 80),  # shares of the pixels that stay, in %
     seed:int=0,  # order of equal pixels, and the noise in the filled ones
-)->torch.Tensor:  # float [N], the probability lost by relevant pixels more than by irrelevant ones
+)->torch.Tensor:  # float [N], half of what relevant pixels cost in probability more than irrelevant ones
     "Remove And Debias (Rong et al. 2022) by the `grad-cam` library."
     from pytorch_grad_cam.metrics.road import ROADCombined
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget

@@ -118,7 +118,7 @@ def _acts_and_grads(model, x, layers, target, autocast):
 
 # %% ../nbs/08_gradcam.ipynb #d59f4ff5
 def _unit(cam, more=1e-7):
-    "Each map shifted and scaled to [0, 1], its maximum counted as `more` (the library's number); a flat one becomes 0, never NaN."
+    "Each map shifted and scaled to [0, 1]; `more` (the library's number) is added to the maximum before it divides; a flat map becomes 0, never NaN."
     cam = cam - cam.amin((1, 2), keepdim=True)
     return cam / (cam.amax((1, 2), keepdim=True) + more).clamp_min(torch.finfo(cam.dtype).tiny)
 

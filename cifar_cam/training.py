@@ -88,7 +88,7 @@ def _cpu_flags() -> set:
 def choose_precision(precision:str="auto",  # "fp32", "bf16", "fp16" or "auto"
                      device="cpu",  # a torch device or its name; fp16 needs a CUDA one
                      ) -> str:  # "fp32", "bf16" or "fp16"
-    "What to multiply in: bf16 where the hardware has it, fp16 on older GPUs, fp32 otherwise."
+    "What to multiply in: bf16 on a GPU that has it or an x86 CPU that says so (Linux), fp16 on older CUDA GPUs, fp32 otherwise."
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise InputError(f"precision must be auto, fp32, bf16 or fp16, got {precision!r}")
     kind = torch.device(device).type
