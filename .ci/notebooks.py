@@ -22,5 +22,8 @@ for path in sorted(Path("nbs").glob("*.ipynb")):
             check(path, out.get("name") != "stderr", f"cell {i} stored a warning or progress bar: {''.join(out.get('text', ''))[:80]!r}")
             if any(k.startswith("image/") for k in out.get("data", {})):
                 check(path, "#| fig-alt:" in source, f"cell {i} draws a figure without alt text")
+        if "#| label: fig-" in source:
+            drawn = any(k.startswith("image/") for out in cell.get("outputs", []) for k in out.get("data", {}))
+            check(path, drawn, f"cell {i} is a figure without its picture: run the notebook and save it")
 print("\n".join(faults) or "all notebooks in order")
 sys.exit(bool(faults))

@@ -67,7 +67,7 @@ def test_terminal_of_40_columns():
     subprocess.run([*COMMAND, "demo", "--help"], env=BARE, stdout=follower, stderr=follower, check=True)
     os.close(follower)
     text = os.read(leader, 100_000).decode()
-    assert "--epochs" in text and "\x1b" not in text and max(map(len, text.splitlines())) <= 80
+    assert "--epochs" in text and "\x1b" not in text and max(map(len, text.splitlines())) <= 50  # 77 where COLUMNS is ignored; 50 is the least that click goes to
 
 
 def strange_folder(tmp_path):

@@ -8,19 +8,25 @@ from conftest import COMMAND
 
 SCRIPT = textwrap.dedent("""
     import hashlib, os, sys, torch
+    from collections import Counter
     from dataclasses import replace
     from cifar_cam import recipes
-    from cifar_cam.data import load_data
+    from cifar_cam.data import AugmentedImages, load_data
     out, n, norm, *launcher = sys.argv[1:]
 
     def work():
         torch.set_num_threads(1)
+        served, serve = Counter(), AugmentedImages.__getitems__  # images by the size of their set
+        def counted(self, keys):
+            served[len(self)] += len(keys)
+            return serve(self, keys)
+        AugmentedImages.__getitems__ = counted
         train, test = load_data("toy")
         recipe = replace(recipes.RECIPES["toy"], name="pair", epochs=3, width=4, norm=norm, batch_size=32, average=.9, lr=.05)
-        run = recipes.train(recipe, (train[:int(n)], test[:40]), out=out, device="cpu", precision="fp32", n_valid=0, progress=False)
+        run = recipes.train(recipe, (train[:int(n)], test[:512]), out=out, device="cpu", precision="fp32", n_valid=0, progress=False)
         weights = b"".join(v.numpy().tobytes() for v in run.model.state_dict().values())
         row = run.history.rows[-1]
-        line = f"ROW {row['train_loss']} {row['valid_loss']} {run.predictions.loss} {hashlib.sha256(weights).hexdigest()}\\n"
+        line = f"ROW {row['train_loss']} {row['valid_loss']} {run.predictions.loss} {hashlib.sha256(weights).hexdigest()} {served[int(n)]} {served[512]}\\n"
         os.write(1, line.encode())  # at once, or the lines of two processes mix
 
     if not launcher: work()
@@ -63,11 +69,12 @@ def alone(tmp_path_factory):
 def check_same(alone, folder, lines):
     "Both processes hold the same numbers, and up to rounding they are those of one process."
     assert len(lines) == 2 and len(set(lines)) == 1
+    assert lines[0].split()[-2:] == [str(3 * 64 // 2), str(3 * 512 // 2)]  # in 3 epochs each has prepared half of all images
     one, two = record(alone), record(folder)
     for a, b in zip(one["history"], two["history"]):
         assert a["lr"] == b["lr"]  # as many steps
         for loss in ("train_loss", "valid_loss"): assert abs(a[loss] - b[loss]) < 1e-3 * a[loss]  # sums in another order, fed back by each step
-        assert abs(a["train_acc"] - b["train_acc"]) * 64 < .5 and abs(b["valid_acc"] * 40 - round(b["valid_acc"] * 40)) < 1e-4
+        assert abs(a["train_acc"] - b["train_acc"]) * 64 < .5 and abs(b["valid_acc"] * 512 - round(b["valid_acc"] * 512)) < 1e-4
     assert abs(one["test"]["loss"] - two["test"]["loss"]) < 1e-2 * one["test"]["loss"]
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in alone.iterdir())
 

@@ -24,7 +24,7 @@ def test_denormalize_undoes_normalize(images, mean, std):
     assert x.shape == (len(images), 3, 32, 32) and x.dtype == torch.float32
     assert np.array_equal(denormalize(x, mean, std), images)
     levels = 255 * (x * torch.tensor(std).view(1, 3, 1, 1)).abs().max()  # the farthest from the mean, in grey levels
-    if levels > 2: assert not np.array_equal(denormalize(x, mean, tuple(s / 2 for s in std)), images)  # half a std halves the distance
+    if levels > 1.01: assert not np.array_equal(denormalize(x, mean, tuple(s / 2 for s in std)), images)  # half a std halves the distance
 
 
 def a_set(labels):
