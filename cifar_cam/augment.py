@@ -19,7 +19,7 @@ from albumentations.pytorch import ToTensorV2
 from pydantic import Field
 
 from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe
-from .data import _per_channel, denormalize
+from .data import _check_seed, _per_channel, denormalize
 
 # %% ../nbs/02_augmentation.ipynb #843ae522
 class Pipeline(A.Compose):
@@ -132,7 +132,10 @@ def _make(step:dict, mean, std):
     args = {k: v for k, v in step.items() if k != "transform"}
     name, cls = step["transform"], _find(step["transform"])
     if "transforms" in args: args["transforms"] = [_make(s, mean, std) for s in args["transforms"]]
-    if name == "Normalize": args = {"mean": tuple(mean), "std": tuple(std), **args}
+    if name == "ToTensorV2": raise InputError("a policy must not hold the step ToTensorV2: build adds it at the end")
+    if name == "Normalize":
+        if args: raise InputError(f"the step Normalize takes no arguments, got {', '.join(args)}: give mean and std to build, or to the recipe")
+        args = {"mean": tuple(mean), "std": tuple(std)}
     if isinstance(args.get("border_mode"), str):
         if args["border_mode"] not in _BORDERS:
             raise InputError(f"{name}: got border_mode {args['border_mode']!r}, expected one of {', '.join(_BORDERS)}")
@@ -153,6 +156,8 @@ def build(
     if isinstance(policy, str):
         if policy not in POLICIES: raise InputError(f"got policy {policy!r}, expected one of {', '.join(POLICIES)}")
         policy = POLICIES[policy]
+    if not isinstance(policy, (list, tuple)): raise InputError(f"policy must be a name or a sequence of steps, got {policy!r:.60}")
+    if seed is not None: _check_seed(seed)
     for name, values in (("mean", mean), ("std", std)): _per_channel(name, values)
     transforms = [_make(s, mean, std) for s in policy]
     if sum(isinstance(t, A.Normalize) for t in transforms) != 1:

@@ -349,6 +349,8 @@ class AugmentedImages(Dataset):
         image = np.ascontiguousarray(self.pixels(*divmod(key, len(self))))
         return _apply(self.transform, image, _mix(self.seed, key), self.mean, self.std)
 
+    def __getitem__(self, key): return tuple(part[0] for part in self.__getitems__([key]))
+
     def __getitems__(self, keys):
         index = [k % len(self) for k in keys]
         y = torch.from_numpy(self.images.labels[index])
@@ -356,14 +358,25 @@ class AugmentedImages(Dataset):
         return torch.stack([self.augment(k) for k in keys]), y
 
 # %% ../nbs/01_data.ipynb #013f6a53
-def _check_loader(images, transform, batch_size, workers, seed):
+def _try_transform(transform, image):
+    "Refuse what does not make a tensor of an image."
+    if transform is None: return
+    try: made = _apply(transform, image.copy(), 0, None, None)
+    except Exception as e: made = f"{type(e).__name__}: {e}"
+    if isinstance(made, torch.Tensor): return
+    got = made if isinstance(made, str) else f"{type(made).__name__} as its image"
+    raise InputError(f"transform must take image=uint8 [32,32,3] and return {{'image': tensor}} (see augment.build), got {got:.200}")
+
+def _check_loader(images, transform, batch_size, workers, seed, mean, std):
     "Refuse what could only fail later, in a worker."
     if not isinstance(images, ImageSet): raise InputError(f"make_loader needs an ImageSet, got {_describe(images)}")
     if len(images) == 0: raise InputError(f"{images.name} holds no images: nothing to load")
     if transform is not None and not callable(transform): raise InputError(f"transform must be callable or None, got {transform!r:.60}")
+    for name, values in (("mean", mean), ("std", std)): _per_channel(name, values)
     for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
         if type(value) is not int or value < least: raise InputError(f"{name} must be an integer >= {least}, got {value!r:.60}")
     _check_seed(seed)
+    _try_transform(transform, images.images[0])
 
 # %% ../nbs/01_data.ipynb #587cbd4b
 def make_loader(images:ImageSet,  # what to serve
@@ -377,7 +390,7 @@ def make_loader(images:ImageSet,  # what to serve
                 std=CIFAR10_STD,  # per channel, units of [0, 1]; used where `transform` is None
                 ) -> DataLoader:  # of (x float32 [B,3,32,32], y int64 [B])
     "A DataLoader whose order and augmentations depend on seed and epoch alone (call its sampler's `set_epoch`)."
-    _check_loader(images, transform, batch_size, workers, seed)
+    _check_loader(images, transform, batch_size, workers, seed, mean, std)
     return DataLoader(AugmentedImages(images, transform, seed, flip, mean, std), batch_size,
                       sampler=EpochSampler(len(images), shuffle, seed), num_workers=workers, collate_fn=_same,
                       persistent_workers=workers > 0, pin_memory=torch.cuda.is_available())
