@@ -38,6 +38,7 @@ def _piecewise(optimizer, steps_per_epoch:int, base:float, points, per:str="batc
     _no_options(options)
     scale = steps_per_epoch if per == "batch" else 1
     xs, ys = zip(*((x * scale, y) for x, y in points))
+    if not all(0 <= y < math.inf for y in ys): raise ValueError("the rates of the points must be finite numbers of at least 0")
     if list(xs) != sorted(xs): raise ValueError("the points must come in the order of their epochs")
     if not base > 0: raise ValueError(f"the optimizer's lr must be above 0, got {base}")
     return _points(optimizer, xs, ys, base), per
@@ -47,10 +48,18 @@ def _check_cycle(total:int, options:dict):
     if not options.get("pct_start", .3) * total > 1:
         raise ValueError(f"{total} steps leave no step for the warm-up; train for more epochs, on more images or in smaller batches")
 
+_NUMBERS = {"max_lr", "pct_start", "div_factor", "final_div_factor", "base_momentum", "max_momentum", "gamma", "eta_min", "factor", "patience",
+            "threshold", "cooldown", "min_lr", "eps"}
+
 def _check_counts(options:dict):
     "torch notices these only in the middle of a run."
     for name in {"step_size", "T_max"} & options.keys():
         if type(options[name]) is not int or options[name] < 1: raise ValueError(f"{name} must be an integer of at least 1")
+    for name in _NUMBERS & options.keys():
+        values = options[name] if isinstance(options[name], (list, tuple)) else [options[name]]
+        if not all(isinstance(v, (int, float)) and 0 <= v < math.inf for v in values):
+            raise ValueError(f"{name} must be a finite number of at least 0")
+    if "total_steps" in options: raise ValueError("total_steps follows from epochs and steps_per_epoch")
 
 def _no_options(options:dict):
     if options: raise TypeError(f"unknown options {', '.join(options)}")
@@ -76,7 +85,7 @@ def make_scheduler(
         if name == "plateau": return S.ReduceLROnPlateau(optimizer, **{"mode": "max", **options}), "epoch"
         if name == "cosine": return S.CosineAnnealingLR(optimizer, **{"T_max": epochs, **options}), "epoch"
         return _piecewise(optimizer, steps_per_epoch, lrs[0], **options)
-    except (TypeError, ValueError, KeyError) as e: raise InputError(f"scheduler {name} cannot be built from {options}: {e}") from None
+    except (TypeError, ValueError, KeyError, ArithmeticError) as e: raise InputError(f"scheduler {name} cannot be built from {options}: {e}") from None
 
 # %% ../nbs/05_learning_rate.ipynb #f11929e9
 def schedule_lrs(
@@ -167,6 +176,7 @@ def _rates(lr_min, lr_max, growth, max_steps) -> list:
 
 def _forever(loader):
     "The batches of epoch after epoch."
+    if not isinstance(loader, torch.utils.data.DataLoader): raise InputError(f"loader must be a DataLoader (see make_loader), got {type(loader).__name__}")
     if len(loader) == 0: raise InputError("the range test needs batches and steps, got a loader without batches")
     for epoch in itertools.count():
         if hasattr(loader.sampler, "set_epoch"): loader.sampler.set_epoch(epoch)

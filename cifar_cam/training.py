@@ -9,18 +9,20 @@ __all__ = ['History', 'read_history', 'choose_device', 'choose_precision', 'prep
            'fit', 'save_weights', 'load_weights', 'convert_checkpoint']
 
 # %% ../nbs/04_training.ipynb #6c038c70
-import csv, hashlib, io, json, math, os, time, warnings
+import csv, hashlib, io, json, math, os, time, warnings, zipfile
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
 from . import resnet
-from .core import InputError, atomic_path, read_json, write_json, write_text
+from .core import InputError, atomic_path, check_target, read_json, write_json, write_text
 from .products import kept_memory, products
 
 # %% ../nbs/04_training.ipynb #13563698
@@ -61,6 +63,7 @@ def read_history(
     what, kinds = "history written by History.to_json", {f.name: f.type for f in fields(History)}
     found = read_json(path, what, **kinds)
     if unknown := found.keys() - kinds.keys(): raise InputError(f"{path} is no {what}: it has {', '.join(sorted(unknown))}")
+    if not all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in found["rows"]): raise InputError(f"{path} is no {what}: each row must be an object with its epoch")
     return History(**found)
 
 # %% ../nbs/04_training.ipynb #93456b1c
@@ -109,6 +112,7 @@ def prepared(
     "Give (accelerator, model, optimizer, loader), made ready by Accelerate; afterwards the model is free of its patches."
     from accelerate import Accelerator, DataLoaderConfiguration
     from accelerate.state import AcceleratorState
+    from accelerate.utils import GradientAccumulationPlugin
     AcceleratorState._reset_state(True)  # forget what an earlier run in this process chose
     model.to(memory_format=torch.channels_last)
     sharing = DataLoaderConfiguration(split_batches=True)  # several processes share a batch
@@ -116,7 +120,8 @@ def prepared(
     there = torch.cuda.device(device) if device.type == "cuda" and device.index is not None else nullcontext()  # Accelerate itself takes the current GPU
     try:
         with there, kept_memory() if on_cpu else nullcontext(), products(model) if on_cpu and "amx_bf16" in _cpu_flags() else nullcontext():
-            accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing)
+            accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=on_cpu, dataloader_config=sharing,
+                                      gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))  # or an environment variable decides
             yield accelerator, *accelerator.prepare(model, optimizer, loader)
     finally:
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"): model.__dict__.pop(name, None)
@@ -125,7 +130,7 @@ def prepared(
 def orthogonalize(g:torch.Tensor,  # float [R,C]
                   steps:int=5,  # matrix iterations
                   dtype=torch.float32,  # what to multiply in; bfloat16 is enough where it is fast
-                  ) -> torch.Tensor:  # [R,C], singular values between about .7 and 1.2
+                  ) -> torch.Tensor:  # [R,C], singular values between about .7 and 1.2 where those of g were at least 1/600 of its norm
     "The nearest matrix with equal singular values, about, by a Newton-Schulz iteration (Jordan et al. 2024)."
     if g.ndim != 2: raise InputError(f"g must be a matrix [R,C], got {list(g.shape)}")
     x = (g.T if g.shape[0] > g.shape[1] else g).to(dtype)  # the product below is then the smaller one
@@ -178,7 +183,7 @@ class Muon(torch.optim.Optimizer):
 def _check_rates(lr, other_lr=1., weight_decay=0., momentum=0.):
     "Refuse numbers that no step could use."
     for what, value in dict(lr=lr, other_lr=other_lr, weight_decay=weight_decay, momentum=momentum).items():
-        if not math.isfinite(value): raise InputError(f"{what} must be a finite number, got {value}: mend it or leave it out")
+        if not isinstance(value, (int, float, np.number)) or not math.isfinite(value): raise InputError(f"{what} must be a finite number, got {value!r}: mend it or leave it out")
     for what, value in (("lr", lr), ("other_lr", other_lr)):
         if value <= 0: raise InputError(f"{what} must be above 0, got {value}")
     if weight_decay < 0: raise InputError(f"weight_decay must be 0 or more, got {weight_decay}")
@@ -198,6 +203,8 @@ def make_optimizer(model:nn.Module,  # those of its parameters that require a gr
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}
     if name not in kinds: raise InputError(f"optimizer must be one of {', '.join(kinds)}, got {name!r}")
     _check_rates(lr, other_lr, weight_decay, momentum)
+    if nesterov and not momentum: raise InputError("nesterov needs a momentum above 0")
+    if not any(p.requires_grad for p in model.parameters()): raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
     if name == "muon": return Muon(model, lr, momentum, weight_decay, other_lr)
     params = [p for p in model.parameters() if p.requires_grad]
     groups = [dict(params=[p for p in params if decay_all or p.ndim > 1], weight_decay=weight_decay),
@@ -295,6 +302,7 @@ class Meter:
 
     def means(self)->tuple[float, float]:  # mean cross-entropy per image, and accuracy in [0, 1]
         "Means over all images counted so far, at least one."
+        if not self.n: raise InputError("there is nothing to average, no batch was counted: give the loader images, and no drop_last")
         return float(self.loss) / self.n, float(self.hits) / self.n
 
 # %% ../nbs/04_training.ipynb #e5592819
@@ -365,7 +373,7 @@ class TrainingError(RuntimeError):
 
 def _check_finite(loss, epoch, step, optimizer):
     if not math.isfinite(float(loss)):
-        raise TrainingError(f"the loss became {float(loss)} in epoch {epoch + 1}, step {step}, at lr {optimizer.param_groups[0]['lr']:.3g}: "
+        raise TrainingError(f"the loss was {float(loss)} when it was looked at, in epoch {epoch + 1} after step {step + 1}, at lr {optimizer.param_groups[0]['lr']:.3g}: "
                             "lower the learning rate and start a new run")
 
 # %% ../nbs/04_training.ipynb #672edf9f
@@ -452,6 +460,7 @@ def _read_checkpoint(path) -> dict:
         if not Path(path).is_file(): raise ValueError("no file")  # a pipe would let us wait for ever
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch has to say of a file that is no work of its own
+            if zipfile.ZipFile(path).testzip(): raise ValueError("damaged")  # torch itself does not compare the checksums
             saved = torch.load(path, map_location="cpu", weights_only=True)
         if not all(isinstance(saved[name], kind) for name, kind in kinds.items()): raise TypeError("a part is of another kind")
         if not all(isinstance(row, dict) for row in saved["rows"]): raise TypeError("a row is none")
@@ -486,6 +495,13 @@ def load_checkpoint(
     return saved["rows"]
 
 # %% ../nbs/04_training.ipynb #c5dfb5f8
+def _check_plain(name, value):
+    "Refuse what a checkpoint could hold but not give back."
+    if isinstance(value, (dict, list, tuple)):
+        for v in value.values() if isinstance(value, dict) else value: _check_plain(name, v)
+    elif type(value) not in (str, int, float, bool, type(None)):
+        raise InputError(f"{name} must hold plain values, numbers and texts, got {value!r:.60} of type {type(value).__name__}")
+
 @dataclass(kw_only=True)
 class FitOptions:
     "What `fit` does beside the plain loop; each field is an argument of `fit`."
@@ -504,6 +520,8 @@ class FitOptions:
 
     def __post_init__(self):
         if self.resume and not self.checkpoint: raise InputError("resume needs the checkpoint to go on from: pass checkpoint")
+        check_target(self.checkpoint)
+        _check_plain("settings", self.settings)
         if self.history.rows: raise InputError(f"history has {len(self.history)} rows already: pass a new one, or checkpoint and resume=True")
 
 # %% ../nbs/04_training.ipynb #b3989bbb
@@ -526,9 +544,11 @@ def _check_fit(model, epochs, train_loader, valid_loader, pace):
     "Refuse a training that cannot begin."
     if not isinstance(model, nn.Module): raise InputError(f"model must be a torch module, got {type(model).__name__}")
     if not any(p.requires_grad for p in model.parameters()): raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
-    if not hasattr(train_loader, "__len__"): raise InputError(f"train_loader must be a loader of known length (see make_loader), got {type(train_loader).__name__}")
+    for name, loader in (("train_loader", train_loader), ("valid_loader", valid_loader)):
+        if loader is None and name == "valid_loader": continue
+        if not isinstance(loader, DataLoader): raise InputError(f"{name} must be a DataLoader (see make_loader), got {type(loader).__name__}")
+        if len(loader) == 0: raise InputError(f"{name} holds no batches: give it images")
     if not isinstance(epochs, int) or epochs < 1: raise InputError(f"epochs must be an integer of at least 1, got {epochs!r}")
-    if len(train_loader) == 0: raise InputError("train_loader holds no batches: give it images")
     if pace.watches and valid_loader is None: raise InputError("ReduceLROnPlateau needs a valid_loader to watch")
 
 # %% ../nbs/04_training.ipynb #52595daf
@@ -542,6 +562,7 @@ def _check_optimizer(model, optimizer, scheduler=None):
                          "make it from the very model that is trained, make_optimizer(model)")
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise InputError("the scheduler belongs to another optimizer, the rate would not change: make it from the one given to fit")
+    for g in optimizer.param_groups: g.update({k: v.item() for k, v in g.items() if isinstance(v, np.generic)})  # a checkpoint holds plain values
     for lr in (g["lr"] for g in optimizer.param_groups):
         if not math.isfinite(lr): raise InputError(f"the optimizer has lr {float(lr)}, expected a finite number: make it anew")
     return optimizer
@@ -549,7 +570,7 @@ def _check_optimizer(model, optimizer, scheduler=None):
 # %% ../nbs/04_training.ipynb #13e7d611
 @contextmanager
 def _pointing_to(checkpoint, history:History):
-    "Let a `TrainingError` say where the last good weights are."
+    "Let a `TrainingError` say where the weights of the last complete epoch are."
     try: yield
     except TrainingError as e:
         if not (checkpoint and history.rows): raise
@@ -607,6 +628,8 @@ def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `con
     if not hasattr(model, "config"):
         raise InputError(f"model must be a ResNet of this package, got {type(model).__name__}: make it with resnet.build")
     state = {k: (v.half() if half and v.is_floating_point() else v).cpu().contiguous() for k, v in model.state_dict().items()}
+    if lost := [k for k, v in state.items() if half and v.isinf().any() and model.state_dict()[k].isfinite().all()]:
+        raise InputError(f"{lost[0]} holds numbers beyond {torch.finfo(torch.float16).max:g}, the largest of float16: save with half=False")
     with atomic_path(path) as tmp:
         try: save_file(state, tmp, {"cifar_cam": json.dumps(dict(config=model.config, sha256=_digest(state), **meta))})
         except SafetensorError as e: raise OSError(f"{path} could not be written ({e}): make room there, or name another place") from None
