@@ -78,6 +78,8 @@ def explorer_data(
 )->dict:  # plain values, ready for JSON
     "All that the page shows: pictures, probabilities, and the maps by class, method and layer."
     pixels, layers = _pixels(images, predictions), list(layers)
+    if type(classes) is not int or classes < 1: raise InputError(f"classes must be an integer of at least 1, got {classes!r}")
+    if not methods or not layers: raise InputError("there is nothing to show: name at least one method and one layer")
     x = normalize(pixels[(index := _positions(index, len(pixels)))], mean, std)
     asked = np.array([_classes(predictions, i, classes) for i in index])
     return dict(name=predictions.name, classes=list(predictions.classes), size=list(pixels.shape[1:3]), layers=_sizes(model, x[:1], layers),

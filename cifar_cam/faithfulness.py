@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import CIFAR10_MEAN, CIFAR10_STD, COLORS, ImageSet, InputError, _describe, read_json, write_json
+from .core import CIFAR10_MEAN, CIFAR10_STD, COLORS, ImageSet, InputError, _describe, check_target, read_json, write_json
 from .data import normalize
-from .gradcam import METHODS, _as_target, cam, grad_cam, overlay
+from .gradcam import METHODS, _as_target, cam, find_layer, grad_cam, overlay
 from .misclassified import predict
 from .training import eval_mode
 
@@ -130,6 +130,7 @@ def randomise(
         for name in names[:k]:
             for m in model.get_submodule(name).modules():
                 if hasattr(m, "reset_parameters"): m.reset_parameters()
+                elif any(True for _ in m.parameters(recurse=False)): raise InputError(f"{name} holds a {type(m).__name__} with weights of its own and no reset_parameters: give it that method")
     return model.to(device)
 
 # %% ../nbs/09_faithfulness.ipynb #88354990
@@ -139,6 +140,7 @@ def ssim(
     window:int=7,  # side of the square in which they are compared, in pixels; at most H and W
 )->torch.Tensor:  # float32 [N] in [-1, 1], on the CPU; 1 for equal maps
     "Structural similarity (Wang et al. 2004) of each pair of maps, uniform window."
+    if a.shape != b.shape: raise InputError(f"maps are compared pair by pair, got {list(a.shape)} and {list(b.shape)}")
     mean = lambda t: F.avg_pool2d(t[:, None].cpu().double(), window, 1)[:, 0]
     ma, mb = mean(a), mean(b)
     va, vb, cov = mean(a*a) - ma**2, mean(b*b) - mb**2, mean(a*b) - ma*mb
@@ -151,6 +153,7 @@ def spearman(
 )->torch.Tensor:  # float32 [N] in [-1, 1], on the CPU
     "Rank correlation of each pair of maps; 0 where one of them is flat."
     from scipy.stats import rankdata
+    if a.shape != b.shape: raise InputError(f"maps are compared pair by pair, got {list(a.shape)} and {list(b.shape)}")
     ra, rb = (rankdata(m.flatten(1).cpu().numpy(), axis=1) for m in (a, b))
     ra, rb = (r - r.mean(1, keepdims=True) for r in (ra, rb))
     scale = np.sqrt((ra**2).sum(1) * (rb**2).sum(1))
@@ -257,6 +260,7 @@ def road(
     from pytorch_grad_cam.metrics.road import ROADCombined
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
     _check_maps(x, maps)
+    if not all(1 <= p < 100 for p in percentiles): raise InputError(f"percentiles must lie in 1..99, in %, got {tuple(percentiles)}")
     order = pixel_order(maps, seed)
     ranks = 1 - order.argsort(1).float().view(maps.shape) / (order.shape[1] - 1)
     targets = [ClassifierOutputSoftmaxTarget(int(t)) for t in torch.as_tensor(target).expand(len(x))]
@@ -307,7 +311,7 @@ def fingerprint(
 )->str:  # 12 hexadecimal digits
     "Which weights: a hash over all of them and the buffers, names included."
     digest = hashlib.sha256()
-    for name, v in model.state_dict().items(): digest.update(name.encode() + v.cpu().contiguous().numpy().tobytes())
+    for name, v in model.state_dict().items(): digest.update(name.encode() + v.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 
 def summarise(
@@ -386,6 +390,14 @@ def _continued(path, **facts):
     return dict(**facts, rows=old["rows"])
 
 # %% ../nbs/09_faithfulness.ipynb #5c751433
+def _check_methods(methods, model):
+    "Refuse a name that would be found wrong only when its turn comes."
+    if isinstance(methods, str): raise InputError(f"methods must be a sequence of names, got the text {methods!r}: write [{methods!r}]")
+    for method in methods:
+        name, *at = method.split("@")
+        if name not in (*METHODS, *BASELINES): raise InputError(f"methods must be among {', '.join((*METHODS, *BASELINES))}, got {method!r}")
+        for layer in at: find_layer(model, layer)
+
 def measure(
     images:ImageSet,  # test images; where they have masks, these are used too
     model:nn.Module,  # the trained network
@@ -400,6 +412,8 @@ def measure(
 )->dict:  # what is in the file
     "All methods and baselines, summarised with 95 % intervals; randomisation on 32 images (the slow methods: 8)."
     if min(n, n_slow, len(images)) < 2: raise InputError(f"a mean with its error needs at least 2 images, got n={n}, n_slow={n_slow} and {len(images)} images")
+    check_target(path)
+    _check_methods(methods, model)
     x, target, masks = _first(images, model, n, mean, std)
     result = _continued(path, data=images.name, weights=fingerprint(model), images=len(x), layer=str(layer), mean=[*map(float, mean)], std=[*map(float, std)])
     rows, values = result["rows"], {}

@@ -210,6 +210,7 @@ def _choose(images, predictions, index, mean, std):
 def _grid(n, each, ncols, size):
     "Figure for `n` entries of `each` pictures, `ncols` entries to a line, and its axes, one row per entry."
     import matplotlib.pyplot as plt
+    if type(ncols) is not int or ncols < 1: raise InputError(f"ncols must be an integer of at least 1, got {ncols!r}")
     nrows = -(-n // ncols)
     fig, axs = plt.subplots(nrows, each*ncols, figsize=(each*ncols*size + .9, nrows*(size + .35) + .3), squeeze=False)
     for ax in axs.flat: ax.set(xticks=[], yticks=[])
@@ -240,9 +241,10 @@ def show_gradcam(
 ):
     "For each image: the image, then map and blend for the predicted class, then for the true class. Returns the matplotlib figure."
     index, x = _choose(images, predictions, index, mean, std)
+    asked = (("predicted", predictions.predicted, 1), ("true", images.labels, 3))
+    maps = [grad_cam(model, x, layer, classes[index]).numpy() for _, classes, _ in asked]  # refuses a wrong layer before a figure is begun
     fig, axs = _grid(len(index), 5, ncols, size)
-    for which, classes, col in (("predicted", predictions.predicted, 1), ("true", images.labels, 3)):
-        heats = grad_cam(model, x, layer, classes[index]).numpy()
+    for (which, classes, col), heats in zip(asked, maps):
         shown = _draw_class(axs[:, col:], images, predictions, index, classes, heats, which)
     for row, k in zip(axs, index): row[0].imshow(images.images[k]); _title(row, [f"image {k}"])
     fig.colorbar(shown, ax=axs, fraction=.03, pad=.02, shrink=min(1, 3*ncols/len(index)), label="share of the map's maximum")

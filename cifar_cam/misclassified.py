@@ -129,6 +129,7 @@ def predict(model:nn.Module,  # left as it was: weights, statistics and the mode
 # %% ../nbs/07_misclassified.ipynb #231246a8
 def _check_same(images, predictions):
     "Refuse predictions made for other images, or for the same images in another order."
+    if not isinstance(images, ImageSet): raise InputError(f"images must be an ImageSet, got {_describe(images)}")
     if len(images) != len(predictions): raise InputError(f"got {len(images)} images but predictions for {len(predictions)}")
     if not np.array_equal(images.labels, _labels(predictions)):
         raise InputError("the labels of the images and of the predictions differ: make them from the same set in the same order")
