@@ -381,8 +381,8 @@ def _torchvision_steps(T, name:str):
 
 DIFFERENCES = {  # recipe -> how torchvision's pipeline differs, or why there is none
     "pytorch-cifar": "the same", "book": "flip at random; hole inside", "short": "flip at random; hole inside", "demo": "hole inside",
-    "era1-s11-fixed": "hole inside", "eva5-s9": "black corners; hole inside", "eva6-a8-step": "black borders",
-    "eva6-a8-plateau": "black corners; hole inside", "eva4-s9": "none: no RGBShift, no mirrored corners",
+    "era1-s11-fixed": "hole inside", "eva5-s9": "black corners, by the nearest pixel; hole inside, grey instead of black",
+    "eva6-a8-step": "black borders, by the nearest pixel", "eva6-a8-plateau": "black corners, by the nearest pixel; hole inside", "eva4-s9": "none: no RGBShift, no mirrored corners",
     "eva6-a8-onecycle": "none: no brightness after Normalize", "era1-s11": "none: no padding wider than the image"}
 
 # %% ../nbs/A2_speed.ipynb #a2191708

@@ -23,9 +23,9 @@ import torch
 
 from . import resnet
 from .augment import MEAN_255, POLICIES, build, step
-from .core import (CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, first_process, hold, holds, read_json,
+from .core import (CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, check_target, first_process, hold, holds, read_json,
                             seed_everything, write_json, write_text)
-from .data import load_data, make_loader, split
+from .data import _check_seed, load_data, make_loader, split
 from .misclassified import Predictions, add_mirrored, predict
 from .schedules import make_scheduler
 from .training import (History, TrainingError, choose_device, choose_precision, fit, load_weights, make_average,
@@ -33,7 +33,8 @@ from .training import (History, TrainingError, choose_device, choose_precision, 
 
 # %% ../nbs/10_recipes.ipynb #546bf539
 def _plain(value):
-    "Tuples for lists, all the way down: what JSON forgets."
+    "Tuples for lists, Python's numbers for NumPy's, all the way down: what JSON and checkpoints forget."
+    if isinstance(value, np.generic): return value.item()
     if isinstance(value, dict): return {k: _plain(v) for k, v in value.items()}
     return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
@@ -101,8 +102,9 @@ class Recipe(_Steps):
     seed: int = 0  # decides first weights, order and augmentation
 
     def __post_init__(self):
-        for name in ("policy", "mean", "std", "scheduler_options"): object.__setattr__(self, name, _plain(getattr(self, name)))
-        for f in fields(self): _check_type(f.name, getattr(self, f.name), f.type)
+        for f in fields(self):
+            object.__setattr__(self, f.name, _plain(getattr(self, f.name)))
+            _check_type(f.name, getattr(self, f.name), f.type)
         _check_recipe(self)
 
     def model(self) -> torch.nn.Module:  # float32, for ten classes, on the CPU; first weights from torch's global generator
@@ -115,8 +117,10 @@ Recipe.__delwrap__, _Steps.__delwrap__, _Shown.__delwrap__ = _Steps, _Shown, _Ne
 # %% ../nbs/10_recipes.ipynb #422756a7
 def _check_recipe(r):
     "Refuse values out of range, and what the chapters that use them refuse."
-    for name, low in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("l1", 0), ("l2", 0), ("weight_decay", 0)):
+    for name, low in (("epochs", 1), ("batch_size", 1), ("l1", 0), ("l2", 0), ("weight_decay", 0)):
         if not getattr(r, name) >= low: raise InputError(f"{name} must be at least {low}, got {getattr(r, name)}")
+    _check_seed(r.seed)
+    if taken := {"optimizer", "name", "epochs", "steps_per_epoch"} & r.scheduler_options.keys(): raise InputError(f"scheduler_options must not hold {', '.join(sorted(taken))}: the recipe says it elsewhere")
     if r.flip not in (None, "alternate"): raise InputError(f"flip must be None or 'alternate', got {r.flip!r}")
     if r.nesterov and r.momentum == 0: raise InputError("nesterov needs a momentum above 0")
     for name in ("momentum", "smoothing", "average"):
@@ -224,6 +228,7 @@ def _schedule_options(recipe:Recipe, changes:dict) -> dict:
     "The options of the schedule, when these settings of the recipe are changed."
     if "scheduler_options" in changes: return changes["scheduler_options"]
     scheduler, epochs = changes.get("scheduler", recipe.scheduler), changes.get("epochs", recipe.epochs)
+    _check_type("epochs", epochs, "int")
     options = _stretched(recipe.scheduler_options, epochs, recipe.epochs)
     if scheduler != recipe.scheduler:
         if scheduler == "piecewise": raise InputError("piecewise needs points, epochs with their rates, which only a recipe can name: "
@@ -526,11 +531,12 @@ def ablations(base:Recipe,  # whose choices are in question
     "The choices of `base`, each taken back alone; what it does not choose is left out."
     sgd = dict(optimizer="sgd", lr=_sgd.lr * base.batch_size / _sgd.batch_size, momentum=.9, nesterov=True, weight_decay=5e-4, decay_all=False)
     def without(*names): return dict(policy=tuple(s for s in base.policy if s["transform"] not in names))
-    by_lot = (*without("HorizontalFlip")["policy"][:-1], step("HorizontalFlip", p=.5), base.policy[-1])
+    mirrored = any(s["transform"] == "HorizontalFlip" for s in base.policy)
+    by_lot = base.policy if mirrored else (*base.policy[:-1], step("HorizontalFlip", p=.5), base.policy[-1])
     changes = {
         "SGD with Nesterov momentum": sgd, "the same SGD, half the rate": dict(sgd, lr=sgd["lr"] / 2),
         "no average of the weights": dict(average=0.), "no label smoothing": dict(smoothing=0.), "no weight decay": dict(weight_decay=0.),
-        "no hole": without("Cutout"), "no crop": without("Pad", "RandomCrop"),
+        "no hole": without("Cutout"), "no crop": without("Pad", "PadIfNeeded", "RandomCrop"),
         "mirrored by lot": dict(flip=None, policy=by_lot), "never mirrored": dict(flip=None, **without("HorizontalFlip")),
         "a constant rate": dict(scheduler="constant", scheduler_options={}), "group norm": dict(norm="group")}
     if "points" in base.scheduler_options: changes = {name: c for name, c in changes.items() if c.get("optimizer") != "sgd"}  # they name their rates
@@ -556,6 +562,7 @@ def read_study(path:str|Path,  # of a JSON file
 def _study(path:Path, base:Recipe, images:ImageSet, valid:ImageSet) -> dict:
     "The trials so far in the file at `path`, or none; refused if they were made under other conditions."
     study = _as_json(dict(base=asdict(base), data=images.name, train_images=len(images), valid_images=len(valid), epochs=base.epochs))
+    check_target(path)
     if not path.is_file(): return dict(study, trials=[])
     old = read_study(path)
     differ = [k for k in study if old.get(k) != study[k]]
@@ -588,6 +595,7 @@ def ablate(base:Recipe|str,  # a recipe, or the name of one in `RECIPES`
     "Train `base` and each of its variants briefly, under the same conditions, and record their validation accuracy."
     base, out = changed(base, epochs=epochs), Path(out)
     if base.scheduler == "plateau": raise InputError(f"the schedule of {base.name} waits for validation images, which a trial does not measure on the way: choose a recipe with another")
+    if n_valid < 1: raise InputError(f"n_valid must be at least 10, got {n_valid}: a trial is measured on validation images, never on test images")
     trials = _planned(base, ablations(base) if changes is None else changes, seeds)
     images, valid, *_ = _prepare(data, n_train + n_valid, n_valid, 0)
     with _holding(out.parent, "ablation"):
@@ -600,7 +608,7 @@ def ablate(base:Recipe|str,  # a recipe, or the name of one in `RECIPES`
 
 # %% ../nbs/10_recipes.ipynb #fe26889b
 def compare_trials(study:dict,  # from `ablate` or `read_study`
-                   ) -> list:  # of dicts, best first: name, accuracy, difference and its error (None with one seed), seeds
+                   ) -> list:  # of dicts, best first: name, accuracy, difference and its error (None with one seed), seeds, and how many of them count (used)
     "What each change made of the accuracy, seed by seed against the trial that changes nothing."
     by_name, rows = {}, []
     for t in study["trials"]: by_name.setdefault(t["name"], {})[t["seed"]] = t
@@ -609,7 +617,7 @@ def compare_trials(study:dict,  # from `ablate` or `read_study`
         good = [t for seed, t in trials.items() if None not in (t["valid_accuracy"], base.get(seed, t)["valid_accuracy"])]
         pairs = [t["valid_accuracy"] - base[t["seed"]]["valid_accuracy"] for t in good if t["seed"] in base]
         mean = lambda values: sum(values) / len(values) if values else None
-        rows.append(dict(name=name, accuracy=mean([t["valid_accuracy"] for t in good]), difference=mean(pairs), seeds=len(trials),
+        rows.append(dict(name=name, accuracy=mean([t["valid_accuracy"] for t in good]), difference=mean(pairs), seeds=len(trials), used=len(good),
                          error=seed_spread(pairs)[1] / len(pairs)**.5 if len(pairs) > 1 and name != BASE else None))
     return sorted(rows, key=lambda r: -1 if r["difference"] is None else r["difference"], reverse=True)
 
@@ -632,7 +640,8 @@ def ablation_table(path:str|Path,  # of a JSON file; it may be missing
         else:
             error = f" ± {100 * r['error']:.2f}" if r["error"] is not None else ""
             points = f"{100 * r['difference']:+.2f}{error}" if r["name"] != BASE and r["difference"] is not None else ""
-            lines.append(f"| {r['name']} | {r['accuracy']:.2%} | {points} | {r['seeds']} |")
+            seeds = r["seeds"] if r["used"] == r["seeds"] else f"{r['used']} of {r['seeds']}"
+            lines.append(f"| {r['name']} | {r['accuracy']:.2%} | {points} | {seeds} |")
     return "\n".join([*lines, "", _conditions(study)])
 
 # %% ../nbs/10_recipes.ipynb #1e4c40ea
@@ -704,6 +713,8 @@ def ship(folder:str|Path,  # of a finished run: `weights.safetensors`, `run.json
     "Put a run's weights into the package in half precision, measure that file, and keep record and model card."
     folder, weights, runs = Path(folder), Path(weights), Path(runs)
     record = read_json(folder/"run.json", "record of a finished run", recipe=dict, test=dict)
+    try: history = (folder/"history.csv").read_text(encoding="utf-8")
+    except OSError as e: raise InputError(f"{folder} holds no finished run, its history.csv cannot be read: {e.strerror}") from None
     model, meta = load_weights(folder/"weights.safetensors")
     if record["test"]["name"] != test.name: raise InputError(f"the run was measured on {record['test']['name']}, got {test.name}")
     name, r = record["recipe"]["name"], record["recipe"]
@@ -712,6 +723,6 @@ def ship(folder:str|Path,  # of a finished run: `weights.safetensors`, `run.json
     p = predict(load_weights(path)[0], test, r["mean"], r["std"])
     record["shipped"] = dict(file=path.name, dtype="float16", accuracy=p.accuracy, loss=p.loss, correct=int(p.correct.sum()))
     write_text(weights/f"{name}.md", model_card(record))
-    write_text(runs/name/"history.csv", (folder/"history.csv").read_text(encoding="utf-8"))
+    write_text(runs/name/"history.csv", history)
     write_json(runs/name/"run.json", record)
     return record

@@ -154,9 +154,11 @@ def _maps(model, x, layers, target=None, raw=False) -> dict:
         warnings.filterwarnings("ignore", *_COARSE)
         return dict(zip(layers, grad_cam(model, x, list(layers), target, raw=raw)))
 
+def _size(shape) -> str: return "{}x{}".format(*shape)
+
 def _cells(model, x, layers) -> dict:
     "Layer -> rows and columns of its maps before they are enlarged, as text."
-    return {l: "{}x{}".format(*cells_of(model, x, l)) for l in layers}
+    return {l: _size(cells_of(model, x, l)) for l in layers}
 
 # %% ../nbs/12_report.ipynb #2fb346d6
 def pointing(model:torch.nn.Module,  # the network, left as it is
@@ -428,15 +430,19 @@ def write_report(run,  # `recipes.Run`
                  **facts,  # plain values to add to the record: command, seconds, ...
                  ) -> Path:  # of the page, report.html in `out`
     "Write curves, mistakes, heat maps and the page of one run, and its record. What else lies in the folder is named on the page."
-    book_style()
-    layers = _names(run.model, layers)  # refuses a wrong name before anything is written
+    import matplotlib.pyplot as plt
+    layers = _names(run.model, layers)  # what is wrong is refused before anything is written
+    for name, value in (("n", n), ("dpi", dpi)):
+        if type(value) is not int or value < 1: raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
     out, p, r = Path(out), run.predictions, run.recipe
     record = {**facts, **run.record, **_measured(run, layers, n_tested)}
-    write_json(out/"run.json", record)
     chosen = p.mistakes[:n] if len(p.mistakes) else np.arange(min(n, len(p)))
     draw = {"curves": lambda: plot_history(run.history), "misclassified": lambda: show_mistakes(run.test, p, n),
             "gradcam": lambda: show_layers(run.test, p, run.model, chosen, layers, r.mean, r.std)}
-    pictures = {name: save_figure(draw[name](), out/f"{name}.png", dpi) for name in draw}
+    with plt.rc_context():
+        book_style()
+        pictures = {name: save_figure(draw[name](), out/f"{name}.png", dpi) for name in draw}
+    write_json(out/"run.json", record)
     files = [f for f in FILES if f == "report.html" or (out/f).exists()]
     write_text(out/"report.html", run_page(record, run.history, p, pictures, n, files))
     return out/"report.html"
@@ -541,6 +547,8 @@ def explain_photos(model:torch.nn.Module,  # the network, left as it is
     if not photos: raise InputError("there are no photographs to explain: give at least one")
     layers, pixels = _names(model, layers), np.stack([p.pixels for p in photos])
     p = predict(model, pixels, mean, std).probabilities
+    if len(classes) != p.shape[1]: raise InputError(f"the network tells {p.shape[1]} classes apart, got {len(classes)} names")
+    if type(top) is not int or top < 1: raise InputError(f"top must be an integer of at least 1, got {top!r}")
     order = np.argsort(-p, 1, kind="stable")[:, :top]
     def drawn(raw):
         parts = [_maps(model, normalize(pixels[i:i+100], mean, std), layers, torch.from_numpy(order[i:i+100, 0]), raw) for i in range(0, len(pixels), 100)]
@@ -552,13 +560,11 @@ def explain_photos(model:torch.nn.Module,  # the network, left as it is
 # %% ../nbs/12_report.ipynb #f463e701
 def _large(heat, size:int=300): return np.asarray(Image.fromarray(heat).resize((size, size), Image.Resampling.BILINEAR)).clip(0, 1)
 
-def _size(cells) -> str: return "{}x{}".format(*cells.shape)
-
 def _of_layer(photo:Photo, answer:dict, layer:str) -> list:
     "Cells of one layer's map, and blend with the whole map: bytes, style, alternative text, caption."
     best, heat, cells = answer["top"][0][0], answer["maps"][layer], answer["cells"][layer]
     return [(encode(overlay(np.zeros((*cells.shape, 3), np.uint8), cells, 1)), "pixels", f"Grad-CAM map of {layer} for {best}, cell by cell",
-             f"Grad-CAM for {best} at {layer}: its {_size(cells)} cells"),
+             f"Grad-CAM for {best} at {layer}: its {_size(cells.shape)} cells"),
             (encode(overlay(photo.square, _large(heat)), "JPEG"), "", f"the map of {layer} for {best} over the photograph",
              f"the map of {layer} over the photograph")]
 
@@ -600,7 +606,7 @@ def photo_page(photos:list,  # of `Photo`, one or more
     "The page about photographs of the reader's own."
     scale = encode(overlay(np.zeros((1, 256, 3), np.uint8), np.linspace(0, 1, 256, dtype=np.float32)[None], 1))
     missed = [tag("h2", "Files that could not be read"), table(skipped, ("file", "why"))] if skipped else []
-    cells = {l: _size(m) for l, m in answers[0]["cells"].items()}
+    cells = {l: _size(m.shape) for l, m in answers[0]["cells"].items()}
     return page("What the network sees in your photographs",
         tag("p", f"{_count(len(photos), 'photograph')}, shown to {about}. "
             "How often it is right on test images says little about pictures from elsewhere.", class_="data"),
