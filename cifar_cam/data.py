@@ -161,8 +161,7 @@ def load_data(name:str="auto",  # "cifar10" (disk or download), "toy" (drawn), "
               ) -> tuple[ImageSet, ImageSet]:  # training and test images
     "The data a chapter works on. With `CIFAR_CAM_DOWNLOAD=1` in the environment, \"auto\" downloads before it draws."
     if name not in ("auto", "cifar10", "toy"): raise InputError(f"data must be 'auto', 'cifar10' or 'toy', got {name!r}")
-    if name == "cifar10" or (name == "auto" and find_cifar10(root)): return load_cifar10(root)
-    if name == "auto" and os.environ.get("CIFAR_CAM_DOWNLOAD") == "1": return load_cifar10(root)
+    if name == "cifar10" or (name == "auto" and (find_cifar10(root) or os.environ.get("CIFAR_CAM_DOWNLOAD") == "1")): return load_cifar10(root)
     if name == "auto": print(f"CIFAR-10 is not in {_shown(root)}, so this is the toy set. To fetch CIFAR-10: load_cifar10().")
     return tuple(replace(make_toy(n, seed=s), name=f"toy {part}") for part, n, s in (("train", 2000, 0), ("test", 1000, 1)))
 

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import CIFAR10_MEAN, CIFAR10_STD, COLORS, ImageSet, InputError, _describe, check_target, read_json, write_json
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, check_target, read_json, write_json
 from .data import normalize
-from .gradcam import METHODS, _as_target, cam, find_layer, grad_cam, overlay
+from .gradcam import METHODS, _as_target, cam, find_layer, grad_cam
 from .misclassified import predict
 from .training import eval_mode
 

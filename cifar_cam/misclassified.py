@@ -162,7 +162,6 @@ def show_mistakes(images:ImageSet,  # the set that `predictions` was made from
                   n:int=10,  # how many, >= 1; fewer where there are fewer mistakes
                   ncols:int=5):  # images per row
     "The n most confident mistakes, each titled \"true / predicted, probability\". Returns the matplotlib figure."
-    if not isinstance(images, ImageSet): raise InputError(f"images must be an ImageSet, got {_describe(images)}")
     _check_same(images, predictions)
     if not isinstance(n, int) or n < 1: raise InputError(f"n must be an integer >= 1, got {n!r}")
     p, chosen = predictions, predictions.mistakes[:n]

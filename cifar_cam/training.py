@@ -204,9 +204,9 @@ def make_optimizer(model:nn.Module,  # those of its parameters that require a gr
     if name not in kinds: raise InputError(f"optimizer must be one of {', '.join(kinds)}, got {name!r}")
     _check_rates(lr, other_lr, weight_decay, momentum)
     if nesterov and not momentum: raise InputError("nesterov needs a momentum above 0")
-    if not any(p.requires_grad for p in model.parameters()): raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
-    if name == "muon": return Muon(model, lr, momentum, weight_decay, other_lr)
     params = [p for p in model.parameters() if p.requires_grad]
+    if not params: raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
+    if name == "muon": return Muon(model, lr, momentum, weight_decay, other_lr)
     groups = [dict(params=[p for p in params if decay_all or p.ndim > 1], weight_decay=weight_decay),
               dict(params=[p for p in params if not decay_all and p.ndim <= 1], weight_decay=0.)]
     extra = dict(momentum=momentum, nesterov=nesterov) if name == "sgd" else {}

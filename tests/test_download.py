@@ -88,6 +88,8 @@ def whole(root):
     "Whether `root` holds the data, and nothing else but the lock."
     train, test = load_cifar10(root, download=False)
     assert set(os.listdir(root)) <= {"cifar-10-batches-py", ".cifar10.lock"}
+    first = pickle.loads(FILES["data_batch_1"])["data"][0]  # all red values row by row, then green, then blue
+    assert not len(train) or (train.images[0] == first.reshape(3, 32, 32).transpose(1, 2, 0)).all()
     return (len(train), len(test)) == (50, 10)
 
 def test_good(server, tmp_path):

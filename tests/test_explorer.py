@@ -157,6 +157,11 @@ def check_shown(browser, book, context=None):
     true, guess, name = (images.classes[j] for j in (images.labels[k], predictions.predicted[k], target))
     assert said.startswith(f"Image {k}: true {true}, predicted {guess}. Map for {name} (probability {p[target]:.3f}) by {method} at {layer}, "), said
     assert ("coarse" in said) == (layer == "layer4") and ("all zero" in said) == (steps.max() == 0)
+    rows = {"layer2": 16, "layer3": 8, "layer4": 4}[layer]
+    assert f" at {layer}, {rows}x{rows}" + (", coarse: a cell covers 8x8 pixels." if rows < 5 else ".") in said, said
+    roles = ", ".join(w for w, c in (("predicted", predictions.predicted[k]), ("true", images.labels[k])) if c == target)
+    picked = browser.run("['image', 'class'].map(id => document.getElementById(id).selectedOptions[0].textContent)", context)
+    assert picked == [f"{k}: " + " / ".join(dict.fromkeys((true, guess))), name + (f" ({roles})" if roles else "")], picked
     table = browser.run("[...document.querySelectorAll('#table tr')].map(tr => [tr.cells[0].textContent, tr.cells[2].textContent, tr.className])", context)
     assert [row[0] for row in table] == list(images.classes) and [row[0] for row in table if row[2]] == [name]
     near([float(row[1]) for row in table], p, atol=6e-4)
