@@ -132,6 +132,7 @@ def _make(step:dict, mean, std):
     args = {k: v for k, v in step.items() if k != "transform"}
     name, cls = step["transform"], _find(step["transform"])
     if "transforms" in args: args["transforms"] = [_make(s, mean, std) for s in args["transforms"]]
+    if any(isinstance(t, A.Normalize) for t in args.get("transforms", ())): raise InputError(f"Normalize must stand in no group, got it in {name}: every image needs it once")
     if name == "ToTensorV2": raise InputError("a policy must not hold the step ToTensorV2: build adds it at the end")
     if name == "Normalize":
         if args: raise InputError(f"the step Normalize takes no arguments, got {', '.join(args)}: give mean and std to build, or to the recipe")
