@@ -8,6 +8,8 @@ faults = []
 def check(path, ok, text):
     if not ok: faults.append(f"{path.name}: {text}")
 
+def has_image(out): return any(k.startswith("image/") for k in out.get("data", {}))
+
 for path in sorted(Path("nbs").glob("*.ipynb")):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     check(path, path.stat().st_size < LIMIT_BYTES, f"{path.stat().st_size} bytes, at most {LIMIT_BYTES}")
@@ -20,10 +22,9 @@ for path in sorted(Path("nbs").glob("*.ipynb")):
         for out in cell.get("outputs", []):
             check(path, out["output_type"] != "error", f"cell {i} stored an error")
             check(path, out.get("name") != "stderr", f"cell {i} stored a warning or progress bar: {''.join(out.get('text', ''))[:80]!r}")
-            if any(k.startswith("image/") for k in out.get("data", {})):
+            if has_image(out):
                 check(path, "#| fig-alt:" in source, f"cell {i} draws a figure without alt text")
         if "#| label: fig-" in source:
-            drawn = any(k.startswith("image/") for out in cell.get("outputs", []) for k in out.get("data", {}))
-            check(path, drawn, f"cell {i} is a figure without its picture: run the notebook and save it")
+            check(path, any(map(has_image, cell.get("outputs", []))), f"cell {i} is a figure without its picture: run the notebook and save it")
 print("\n".join(faults) or "all notebooks in order")
 sys.exit(bool(faults))

@@ -65,6 +65,10 @@ def _describe(x):
     if hasattr(x, "shape"): return f"{type(x).__name__} {x.dtype} {list(x.shape)}"
     return f"{type(x).__name__} {' '.join(repr(x).split()):.80}"
 
+def _check_count(name:str, value):
+    "Refuse what does not count anything."
+    if type(value) is not int or value < 1: raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
+
 # %% ../nbs/00_core.ipynb #7d1f0a52
 def _ask_disk(tmp, path):
     "Raise what the disk itself says to one more block: libraries only say that writing failed."

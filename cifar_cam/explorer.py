@@ -11,7 +11,7 @@ import base64, html, json, warnings
 import numpy as np
 from torch import nn
 
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, write_text
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _check_count, write_text
 from .data import normalize
 from .gradcam import METHODS, _positions, cam, find_layer, grad_cam
 from .misclassified import Outputs, _check_same
@@ -78,7 +78,7 @@ def explorer_data(
 )->dict:  # plain values, ready for JSON
     "All that the page shows: pictures, probabilities, and the maps by class, method and layer."
     pixels, layers = _pixels(images, predictions), list(layers)
-    if type(classes) is not int or classes < 1: raise InputError(f"classes must be an integer of at least 1, got {classes!r}")
+    _check_count("classes", classes)
     if not methods or not layers: raise InputError("there is nothing to show: name at least one method and one layer")
     x = normalize(pixels[(index := _positions(index, len(pixels)))], mean, std)
     asked = np.array([_classes(predictions, i, classes) for i in index])

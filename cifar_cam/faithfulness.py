@@ -134,13 +134,16 @@ def randomise(
     return model.to(device)
 
 # %% ../nbs/09_faithfulness.ipynb #88354990
+def _check_pairs(a, b):
+    if a.shape != b.shape: raise InputError(f"maps are compared pair by pair, got {list(a.shape)} and {list(b.shape)}")
+
 def ssim(
     a:torch.Tensor,  # maps, float [N,H,W] in [0, 1]
     b:torch.Tensor,  # the maps to compare them with, of the same shape
     window:int=7,  # side of the square in which they are compared, in pixels; at most H and W
 )->torch.Tensor:  # float32 [N] in [-1, 1], on the CPU; 1 for equal maps
     "Structural similarity (Wang et al. 2004) of each pair of maps, uniform window."
-    if a.shape != b.shape: raise InputError(f"maps are compared pair by pair, got {list(a.shape)} and {list(b.shape)}")
+    _check_pairs(a, b)
     mean = lambda t: F.avg_pool2d(t[:, None].cpu().double(), window, 1)[:, 0]
     ma, mb = mean(a), mean(b)
     va, vb, cov = mean(a*a) - ma**2, mean(b*b) - mb**2, mean(a*b) - ma*mb
@@ -153,7 +156,7 @@ def spearman(
 )->torch.Tensor:  # float32 [N] in [-1, 1], on the CPU
     "Rank correlation of each pair of maps; 0 where one of them is flat."
     from scipy.stats import rankdata
-    if a.shape != b.shape: raise InputError(f"maps are compared pair by pair, got {list(a.shape)} and {list(b.shape)}")
+    _check_pairs(a, b)
     ra, rb = (rankdata(m.flatten(1).cpu().numpy(), axis=1) for m in (a, b))
     ra, rb = (r - r.mean(1, keepdims=True) for r in (ra, rb))
     scale = np.sqrt((ra**2).sum(1) * (rb**2).sum(1))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _check_count, _describe
 from .data import normalize
 from .misclassified import Predictions, _check_same
 from .training import eval_mode
@@ -210,7 +210,7 @@ def _choose(images, predictions, index, mean, std):
 def _grid(n, each, ncols, size):
     "Figure for `n` entries of `each` pictures, `ncols` entries to a line, and its axes, one row per entry."
     import matplotlib.pyplot as plt
-    if type(ncols) is not int or ncols < 1: raise InputError(f"ncols must be an integer of at least 1, got {ncols!r}")
+    _check_count("ncols", ncols)
     nrows = -(-n // ncols)
     fig, axs = plt.subplots(nrows, each*ncols, figsize=(each*ncols*size + .9, nrows*(size + .35) + .3), squeeze=False)
     for ax in axs.flat: ax.set(xticks=[], yticks=[])

@@ -122,7 +122,6 @@ def _check_recipe(r):
     _check_seed(r.seed)
     if taken := {"optimizer", "name", "epochs", "steps_per_epoch"} & r.scheduler_options.keys(): raise InputError(f"scheduler_options must not hold {', '.join(sorted(taken))}: the recipe says it elsewhere")
     if r.flip not in (None, "alternate"): raise InputError(f"flip must be None or 'alternate', got {r.flip!r}")
-    if r.nesterov and r.momentum == 0: raise InputError("nesterov needs a momentum above 0")
     for name in ("momentum", "smoothing", "average"):
         if not 0 <= getattr(r, name) < 1: raise InputError(f"{name} must lie in [0, 1), got {getattr(r, name)}")
     resnet._check_config(r.arch, 10, r.norm, r.dropout, r.width)

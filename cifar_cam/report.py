@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageOps
 
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, atomic_path, book_style, write_json, write_text
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _check_count, atomic_path, book_style, write_json, write_text
 from .curves import plot_history
 from .data import normalize
 from .faithfulness import MEASURES, _all_scores, _first, cells_of, fingerprint, gain_at, located, outcome, summarise, verdict
@@ -432,8 +432,7 @@ def write_report(run,  # `recipes.Run`
     "Write curves, mistakes, heat maps and the page of one run, and its record. What else lies in the folder is named on the page."
     import matplotlib.pyplot as plt
     layers = _names(run.model, layers)  # what is wrong is refused before anything is written
-    for name, value in (("n", n), ("dpi", dpi)):
-        if type(value) is not int or value < 1: raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
+    for name, value in (("n", n), ("dpi", dpi)): _check_count(name, value)
     out, p, r = Path(out), run.predictions, run.recipe
     record = {**facts, **run.record, **_measured(run, layers, n_tested)}
     chosen = p.mistakes[:n] if len(p.mistakes) else np.arange(min(n, len(p)))
@@ -548,7 +547,7 @@ def explain_photos(model:torch.nn.Module,  # the network, left as it is
     layers, pixels = _names(model, layers), np.stack([p.pixels for p in photos])
     p = predict(model, pixels, mean, std).probabilities
     if len(classes) != p.shape[1]: raise InputError(f"the network tells {p.shape[1]} classes apart, got {len(classes)} names")
-    if type(top) is not int or top < 1: raise InputError(f"top must be an integer of at least 1, got {top!r}")
+    _check_count("top", top)
     order = np.argsort(-p, 1, kind="stable")[:, :top]
     def drawn(raw):
         parts = [_maps(model, normalize(pixels[i:i+100], mean, std), layers, torch.from_numpy(order[i:i+100, 0]), raw) for i in range(0, len(pixels), 100)]

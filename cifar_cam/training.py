@@ -148,6 +148,12 @@ def _as_matrix(u:torch.Tensor, dtype) -> torch.Tensor:
     return orthogonalize(flat.reshape(len(u), -1), dtype=dtype).view(flat.shape).permute(0, 3, 1, 2)
 
 # %% ../nbs/04_training.ipynb #ddcfd88a
+def _learnable(model) -> list:
+    "The parameters that an optimizer may move; refused where there are none."
+    params = [p for p in model.parameters() if p.requires_grad]
+    if not params: raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
+    return params
+
 class Muon(torch.optim.Optimizer):
     "Muon (Jordan et al. 2024) for the convolutions of a model, averaged gradients with a rate of their own for all else."
     def __init__(
@@ -158,7 +164,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay:float=.05,  # each step shrinks convolutions by the share lr * weight_decay; all else is not decayed
         other_lr:float=1.,  # step size of all other parameters
     ):
-        params = [p for p in model.parameters() if p.requires_grad]
+        params = _learnable(model)
         groups = [dict(params=[p for p in params if p.ndim == 4], lr=lr, weight_decay=weight_decay, matrices=True),
                   dict(params=[p for p in params if p.ndim != 4], lr=other_lr, weight_decay=0., matrices=False)]
         super().__init__([g for g in groups if g["params"]], dict(momentum=momentum))
@@ -204,9 +210,8 @@ def make_optimizer(model:nn.Module,  # those of its parameters that require a gr
     if name not in kinds: raise InputError(f"optimizer must be one of {', '.join(kinds)}, got {name!r}")
     _check_rates(lr, other_lr, weight_decay, momentum)
     if nesterov and not momentum: raise InputError("nesterov needs a momentum above 0")
-    params = [p for p in model.parameters() if p.requires_grad]
-    if not params: raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
     if name == "muon": return Muon(model, lr, momentum, weight_decay, other_lr)
+    params = _learnable(model)
     groups = [dict(params=[p for p in params if decay_all or p.ndim > 1], weight_decay=weight_decay),
               dict(params=[p for p in params if not decay_all and p.ndim <= 1], weight_decay=0.)]
     extra = dict(momentum=momentum, nesterov=nesterov) if name == "sgd" else {}
@@ -543,7 +548,7 @@ def _after_epoch(s:Session, options:FitOptions):
 def _check_fit(model, epochs, train_loader, valid_loader, pace):
     "Refuse a training that cannot begin."
     if not isinstance(model, nn.Module): raise InputError(f"model must be a torch module, got {type(model).__name__}")
-    if not any(p.requires_grad for p in model.parameters()): raise InputError("no parameter of the model can learn: set requires_grad of those that shall")
+    _learnable(model)
     for name, loader in (("train_loader", train_loader), ("valid_loader", valid_loader)):
         if loader is None and name == "valid_loader": continue
         if not isinstance(loader, DataLoader): raise InputError(f"{name} must be a DataLoader (see make_loader), got {type(loader).__name__}")
@@ -627,8 +632,9 @@ def save_weights(model:nn.Module,  # made by `resnet.build` (it carries its `con
     from safetensors.torch import save_file
     if not hasattr(model, "config"):
         raise InputError(f"model must be a ResNet of this package, got {type(model).__name__}: make it with resnet.build")
-    state = {k: (v.half() if half and v.is_floating_point() else v).cpu().contiguous() for k, v in model.state_dict().items()}
-    if lost := [k for k, v in state.items() if half and v.isinf().any() and model.state_dict()[k].isfinite().all()]:
+    whole = model.state_dict()
+    state = {k: (v.half() if half and v.is_floating_point() else v).cpu().contiguous() for k, v in whole.items()}
+    if lost := [k for k, v in state.items() if half and v.isinf().any() and whole[k].isfinite().all()]:
         raise InputError(f"{lost[0]} holds numbers beyond {torch.finfo(torch.float16).max:g}, the largest of float16: save with half=False")
     with atomic_path(path) as tmp:
         try: save_file(state, tmp, {"cifar_cam": json.dumps(dict(config=model.config, sha256=_digest(state), **meta))})
