@@ -18,7 +18,7 @@ import numpy as np
 from albumentations.pytorch import ToTensorV2
 from pydantic import Field
 
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _check_array
 from .data import _check_seed, _per_channel, denormalize
 
 # %% ../nbs/02_augmentation.ipynb #843ae522
@@ -39,8 +39,7 @@ class Pipeline(A.Compose):
         **others,  # further targets of Albumentations, such as mask
     )->dict:  # "image": float32 tensor [3,H,W] from a pipeline of `build`; the other targets by their names
         "Draw anew, and change the image and whatever came with it."
-        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
-            raise InputError(f"image must be a uint8 array of shape [H,W,3], got {_describe(image)}")
+        _check_array("image", image, "uint8", "H", "W", 3)
         return super().__call__(image=image, **others)
 
 # %% ../nbs/02_augmentation.ipynb #c167dc65
@@ -141,8 +140,7 @@ def _make(step:dict, mean, std):
         if args["border_mode"] not in _BORDERS:
             raise InputError(f"{name}: got border_mode {args['border_mode']!r}, expected one of {', '.join(_BORDERS)}")
         args["border_mode"] = _BORDERS[args["border_mode"]]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         try: return cls(**args)
         except (ValueError, TypeError, ArithmeticError, Warning) as e: raise InputError(f"{name}: {_reason(e)}") from None
 

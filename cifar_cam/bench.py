@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .augment import build
-from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, read_json, write_json
+from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, markdown_table, read_json, write_json
 from .data import AugmentedImages, make_loader, normalize
 from .gradcam import grad_cam
 from .misclassified import predict
@@ -644,11 +644,6 @@ QUICK = dict(training=dict(batches=(32,), width=16), memory=dict(batches=(32,), 
 # %% ../nbs/A2_speed.ipynb #aab9e1de
 def _number(v:float) -> str: return f"{v:,.0f}" if abs(v) >= 100 else f"{v:.3g}"
 
-def _markdown(rows) -> str:
-    "Rows of cells as a Markdown table; the first one is its head."
-    rows = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
-
 def _cell(m, raced, side) -> str:
     "What a side did in one race: its rate, and its ratio to the base with the quartiles."
     if side in raced["failed"]: return f"failed: {raced['failed'][side]}"
@@ -667,9 +662,9 @@ def race_table(m:dict,  # from a `measure_` function that holds races: base, uni
     sides = list(dict.fromkeys(side for raced in races.values() for side in raced["items"]))
     if len(races) > len(sides):
         rows = [[f"`{name}`", *(_cell(m, raced, s) for s in sides)] for name, raced in races.items()]
-        return _markdown([[f"{m['by']}, {m['unit']}", *sides], *rows])
+        return markdown_table([[f"{m['by']}, {m['unit']}", *sides], *rows])
     heads = [f"{m['by']} {name}".strip() for name in races]
-    return _markdown([[m["unit"], *heads]] + [[s, *(_cell(m, raced, s) for raced in races.values())] for s in sides])
+    return markdown_table([[m["unit"], *heads]] + [[s, *(_cell(m, raced, s) for raced in races.values())] for s in sides])
 
 # %% ../nbs/A2_speed.ipynb #f4b938d9
 def limit_table(m:dict,  # from `measure_limit`
@@ -682,7 +677,7 @@ def limit_table(m:dict,  # from `measure_limit`
     rows = [["", "per second", f"share of the {m['precision']} product"]]
     rows += [[name, f"{value/1e12:.2f} TFLOP", f"{value/peak[m['precision']]:.0%}"] for name, value in done.items()]
     if "copy" in peak: rows += [["memory, read and written", f"{peak['copy']/1e9:.1f} GB", ""]]
-    return _markdown(rows)
+    return markdown_table(rows)
 
 # %% ../nbs/A2_speed.ipynb #fd18d9e4
 def growth_table(m:dict,  # from `measure_growth`
@@ -693,10 +688,10 @@ def growth_table(m:dict,  # from `measure_growth`
     for key, width in (("images", m["small"]), ("batches", m["width"])):
         rows += [[f"{r['images']:,}", r["batch"], width, _number(r["seconds"]), _number(r["images"] / r["seconds"]), size(r["before"]),
                   size(r["gpu_peak"] or r["peak"])] for r in m[key]]
-    if not m["workers"]: return _markdown(rows)
+    if not m["workers"]: return markdown_table(rows)
     w = m["workers"]
     shared = [["workers", "MB of all processes", f"MB of the {size(w['bytes'])} MB of images that a worker holds alone"]]
-    return _markdown(rows) + "\n\n" + _markdown(shared + [[r["workers"], size(r["total"]), size(r["private"])] for r in w["rows"]])
+    return markdown_table(rows) + "\n\n" + markdown_table(shared + [[r["workers"], size(r["total"]), size(r["private"])] for r in w["rows"]])
 
 # %% ../nbs/A2_speed.ipynb #4931bf70
 def where(part:dict,  # a value of a record's "parts"
@@ -740,7 +735,7 @@ def headlines(record:dict,  # of `measure`
             mid, low, high = speedup(raced, side, m["base"])
             rows.append([what.format(name), m["base"], f"**{mid:.2f}**", f"{low:.2f} to {high:.2f}"])
     if not rows: return "*Not yet measured: `python -m cifar_cam.bench` does it.*"
-    return _markdown([["what", "against", "times as fast", "middle half of the rounds"], *rows])
+    return markdown_table([["what", "against", "times as fast", "middle half of the rounds"], *rows])
 
 # %% ../nbs/A2_speed.ipynb #a53108f7
 def read_record(path,  # the file that `measure` was given as `out`

@@ -292,8 +292,9 @@ def _line(ctx) -> str:
 # %% ../nbs/12_command_line.ipynb #a06451be
 def _leave(ctx, run, folder:Path, layers:tuple, started:float):
     "Write the page of a run, and say where it is; of several processes, the first does."
-    from cifar_cam.report import write_report
     from cifar_cam.core import first_process
+    from cifar_cam.recipes import _save
+    from cifar_cam.report import write_report
     if not first_process(): return
     if ctx.info_name == "demo": _save(run, folder)  # before the page, which names the files beside it
     seconds = round(time.perf_counter() - started, 1)
@@ -321,14 +322,6 @@ def demo(ctx:typer.Context, out:Out=Path("cifar-cam-demo"), data:Data="auto", ep
     print(f"{images.name}: {len(images):,} training and {len(test):,} test images", flush=True)
     run = recipes.train(recipe, (images, test), device=device, precision=precision, progress=not quiet, n_valid=0)
     _leave(ctx, run, folder, layers, started)
-
-# %% ../nbs/12_command_line.ipynb #84c84fe3
-def _save(run, folder:Path):
-    "History and weights of a run that was trained in memory."
-    from cifar_cam.training import save_weights
-    run.history.to_csv(folder/"history.csv")
-    save_weights(run.model, folder/"weights.safetensors", recipe=run.recipe.name, data=run.history.data, classes=list(run.test.classes),
-                 mean=list(run.recipe.mean), std=list(run.recipe.std), test=run.record["test"])
 
 # %% ../nbs/12_command_line.ipynb #a3311307
 Decay = Annotated[float|None, typer.Option(min=0, max=1e6, metavar="X", help="Weight decay, as the optimizer understands it.")]

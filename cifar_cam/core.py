@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CIFAR10_CLASSES', 'CIFAR10_MEAN', 'CIFAR10_STD', 'HALF', 'COLORS', 'LOCK', 'BEGUN', 'InputError', 'ImageSet',
            'atomic_path', 'write_text', 'write_json', 'check_target', 'read_json', 'seed_everything', 'book_style',
-           'begun', 'unfinished', 'contents', 'first_process', 'holds', 'hold']
+           'markdown_table', 'begun', 'unfinished', 'contents', 'first_process', 'holds', 'hold']
 
 # %% ../nbs/00_core.ipynb #e2832b42
 import errno, json, os, random, tempfile, threading, warnings
@@ -49,25 +49,28 @@ class ImageSet:
 # %% ../nbs/00_core.ipynb #8475d457
 def _check_set(im, lb, classes, mk):
     "Refuse arrays that cannot be one set of images."
-    if not (isinstance(im, np.ndarray) and im.dtype == np.uint8 and im.ndim == 4 and im.shape[1:] == (32, 32, 3)):
-        raise InputError(f"images must be a uint8 array of shape [N,32,32,3], got {_describe(im)}")
-    if not (isinstance(lb, np.ndarray) and lb.dtype == np.int64 and lb.shape == (len(im),)):
-        raise InputError(f"labels must be an int64 array of shape [{len(im)}], got {_describe(lb)}")
+    _check_array("images", im, "uint8", "N", 32, 32, 3)
+    _check_array("labels", lb, "int64", len(im))
     if not (isinstance(classes, (tuple, list)) and classes and all(isinstance(c, str) for c in classes)):
         raise InputError(f"classes must be a tuple of names, got {_describe(classes)}")
     if len(lb) and not (0 <= lb.min() and lb.max() < len(classes)):
         raise InputError(f"labels must lie in 0..{len(classes)-1} for {len(classes)} classes, got {lb.min()}..{lb.max()}")
-    if mk is not None and not (isinstance(mk, np.ndarray) and mk.dtype == bool and mk.shape == im.shape[:3]):
-        raise InputError(f"masks must be a bool array of shape {list(im.shape[:3])}, got {_describe(mk)}")
+    if mk is not None: _check_array("masks", mk, "bool", len(im), 32, 32)
 
 def _describe(x):
     "Type, dtype and shape of `x` in a few words, for error messages."
     if hasattr(x, "shape"): return f"{type(x).__name__} {x.dtype} {list(x.shape)}"
     return f"{type(x).__name__} {' '.join(repr(x).split()):.80}"
 
-def _check_count(name:str, value):
-    "Refuse what does not count anything."
-    if type(value) is not int or value < 1: raise InputError(f"{name} must be an integer of at least 1, got {value!r}")
+def _check_array(name:str, x, kind:str, *shape):
+    "Refuse all but a NumPy array of that type and shape; a letter stands for any length."
+    fits = isinstance(x, np.ndarray) and x.dtype == kind and x.ndim == len(shape) and all(isinstance(s, str) or s == n for s, n in zip(shape, x.shape))
+    if fits: return
+    raise InputError(f"{name} must be {'an' if kind[0] == 'i' else 'a'} {kind} array of shape [{','.join(map(str, shape))}], got {_describe(x)}")
+
+def _check_count(name:str, value, least:int=1):
+    "Refuse what does not count anything; `True` and 2. do not."
+    if type(value) is not int or value < least: raise InputError(f"{name} must be an integer of at least {least}, got {value!r:.60}")
 
 # %% ../nbs/00_core.ipynb #7d1f0a52
 def _ask_disk(tmp, path):
@@ -178,6 +181,16 @@ def book_style():
         "savefig.dpi": 110, "savefig.bbox": "tight", "figure.constrained_layout.use": True,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False, "grid.alpha": .3,
         "font.size": 9, "axes.titlesize": 9, "legend.frameon": False, "image.interpolation": "nearest"})
+
+# %% ../nbs/00_core.ipynb #23ba5850
+def markdown_table(
+    rows:list,  # of rows, each a list of cells; the first one is the head
+)->str:  # Markdown, one line per row and one below the head
+    "A table; every cell as `str` says it."
+    lengths = [len(row) for row in rows]
+    if len({*lengths}) != 1: raise InputError(f"the rows of a table must be equally long, got {lengths} cells: fill gaps with empty cells")
+    head, *body = rows
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *body))
 
 # %% ../nbs/00_core.ipynb #b901665c
 LOCK, BEGUN = ".cifar-cam.lock", ".cifar-cam.begun"  # who holds a folder, and for what

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe
+from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _check_array, _check_count, _describe
 from .toy import make_toy
 
 # %% ../nbs/01_data.ipynb #c2d1b042
@@ -168,8 +168,7 @@ def load_data(name:str="auto",  # "cifar10" (disk or download), "toy" (drawn), "
 # %% ../nbs/01_data.ipynb #17ee4fee
 def _check_images(images):
     "Refuse all but uint8 [N,H,W,3]."
-    if not (isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3):
-        raise InputError(f"images must be a uint8 array of shape [N,H,W,3], got {_describe(images)}")
+    _check_array("images", images, "uint8", "N", "H", "W", 3)
 
 # %% ../nbs/01_data.ipynb #3f342372
 def channel_stats(images:np.ndarray,  # uint8 [N,32,32,3]
@@ -224,7 +223,7 @@ def _to_draw(images, titles, title, ncols, mean, std):
     elif isinstance(images, torch.Tensor): images = denormalize(images, mean, std)
     _check_images(images)
     if len(images) == 0: raise InputError("show_grid needs at least one image, got none")
-    if not isinstance(ncols, int) or ncols < 1: raise InputError(f"ncols must be an integer of at least 1, got {ncols!r}")
+    _check_count("ncols", ncols)
     if not (titles is None or hasattr(titles, "__len__")): raise InputError(f"titles must be a list of texts, got {_describe(titles)}")
     if titles is not None and len(titles) != len(images): raise InputError(f"got {len(titles)} titles for {len(images)} images")
     return images, titles, title
@@ -372,8 +371,8 @@ def _check_loader(images, transform, batch_size, workers, seed, mean, std):
     if len(images) == 0: raise InputError(f"{images.name} holds no images: nothing to load")
     if transform is not None and not callable(transform): raise InputError(f"transform must be callable or None, got {transform!r:.60}")
     for name, values in (("mean", mean), ("std", std)): _per_channel(name, values)
-    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
-        if type(value) is not int or value < least: raise InputError(f"{name} must be an integer >= {least}, got {value!r:.60}")
+    _check_count("batch_size", batch_size)
+    _check_count("workers", workers, least=0)
     _check_seed(seed)
     _try_transform(transform, images.images[0])
 

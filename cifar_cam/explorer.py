@@ -231,7 +231,7 @@ def explore(
     **options,  # layers, methods, classes, mean, std: as in `explorer_data`
 )->Explorer:
     "A page to choose image, class, method and layer, and to slide the map over the picture."
-    if not isinstance(n, int) or n < 1: raise InputError(f"n must be an integer >= 1, got {n!r}")
+    _check_count("n", n)
     labelled = predictions.labels is not None
     order = np.concatenate([predictions.mistakes, np.flatnonzero(predictions.correct)]) if labelled else np.arange(len(predictions))
     return Explorer(explorer_page(explorer_data(images, predictions, model, order[:n], **options)))

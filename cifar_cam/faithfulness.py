@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, check_target, read_json, write_json
+from .core import CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _check_count, _describe, check_target, read_json, write_json
 from .data import normalize
-from .gradcam import METHODS, _as_target, cam, find_layer, grad_cam
+from .gradcam import METHODS, _as_target, _resize, _unit, cam, find_layer, grad_cam
 from .misclassified import predict
 from .training import eval_mode
 
@@ -40,16 +40,15 @@ def baseline_maps(
     if kind == "random":
         if np.shape(cells) != (2,) or min(cells) < 1 or max(cells) < 2:
             raise InputError(f"cells must be the rows and columns of the noise, at least two cells in all, got {cells!r}")
-        noise = torch.rand(n, 1, *cells, generator=torch.Generator().manual_seed(seed))
-        maps = F.interpolate(noise, size=tuple(size), mode="bilinear")[:, 0]
-        return (maps - maps.amin((1, 2), keepdim=True)) / (maps.amax((1, 2), keepdim=True) - maps.amin((1, 2), keepdim=True))
+        noise = torch.rand(n, *cells, generator=torch.Generator().manual_seed(seed))
+        return _unit(_resize(noise, tuple(size)), 0)
     row, col = (torch.arange(s) - (s - 1) / 2 for s in size)
     return torch.exp(-8 * ((row[:, None] / size[0])**2 + (col[None] / size[1])**2)).expand(n, *size).clone()
 
 # %% ../nbs/09_faithfulness.ipynb #f38d3293
 def _ask(model, x):
-    "What the network says of images on the CPU, brought back there, wherever the network itself is."
-    return model(x.to(next(model.parameters(), x).device)).cpu()
+    "What the network says of images on the CPU, brought back there as float32, wherever the network is and in whatever precision."
+    return model(x.to(next(model.parameters(), x))).float().cpu()
 
 def cells_of(
     model:nn.Module,  # the network
@@ -229,7 +228,7 @@ def curve(
     seed:int=0,  # order of pixels that are equally relevant
 )->torch.Tensor:  # float [N,steps+1] in [0, 1], the first with no pixel gone (or shown)
     "Probability of the class while the most relevant pixels go (or come)."
-    if steps < 1: raise InputError(f"steps must be at least 1, got {steps}")
+    _check_count("steps", steps)
     return torch.stack([_probability(model, perturb(x, maps, i / steps, mode, seed), target) for i in range(steps + 1)], 1)
 
 # %% ../nbs/09_faithfulness.ipynb #fe56b23f
@@ -266,9 +265,10 @@ def road(
     if not all(1 <= p < 100 for p in percentiles): raise InputError(f"percentiles must lie in 1..99, in %, got {tuple(percentiles)}")
     order = pixel_order(maps, seed)
     ranks = 1 - order.argsort(1).float().view(maps.shape) / (order.shape[1] - 1)
-    targets = [ClassifierOutputSoftmaxTarget(int(t)) for t in torch.as_tensor(target).expand(len(x))]
     with torch.no_grad(), eval_mode(model), _drawn_from(seed):
-        return torch.from_numpy(ROADCombined(list(percentiles))(x, ranks.numpy(), targets, _Once(model, x)))
+        model = _Once(model, x)
+        targets = [ClassifierOutputSoftmaxTarget(int(t)) for t in _as_target(target, model(x))]
+        return torch.from_numpy(ROADCombined(list(percentiles))(x, ranks.numpy(), targets, model))
 
 # %% ../nbs/09_faithfulness.ipynb #db247914
 def scores_of(

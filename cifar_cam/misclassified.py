@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, COLORS, ImageSet, InputError, _describe
+from .core import CIFAR10_CLASSES, CIFAR10_MEAN, CIFAR10_STD, COLORS, ImageSet, InputError, _check_array, _check_count, _describe
 from .data import normalize, show_grid
+from .resnet import ResNet
 from .training import eval_mode
 
 # %% ../nbs/07_misclassified.ipynb #013def3a
@@ -25,14 +26,12 @@ ASKED = 2000  # test images that this chapter and the next show to the network: 
 # %% ../nbs/07_misclassified.ipynb #25369ffa
 def _check_outputs(logits, labels, classes):
     "Refuse logits and labels that do not fit each other."
-    if not (isinstance(logits, np.ndarray) and logits.dtype == np.float32 and logits.ndim == 2):
-        raise InputError(f"logits must be a float32 array of shape [N,C], got {_describe(logits)}")
+    _check_array("logits", logits, "float32", "N", "C")
     if len(logits) == 0: raise InputError("there are no images to judge: give at least one")
     if logits.shape[1] != len(classes): raise InputError(f"got {logits.shape[1]} logits per image for {len(classes)} classes")
     if not np.isfinite(logits).all(): raise InputError("logits hold NaN or infinity: the model has diverged, train it again")
     if labels is None: return
-    if not (isinstance(labels, np.ndarray) and labels.dtype == np.int64 and labels.shape == logits.shape[:1]):
-        raise InputError(f"labels must be an int64 array of shape [{len(logits)}], got {_describe(labels)}")
+    _check_array("labels", labels, "int64", len(logits))
     if not (0 <= labels.min() and labels.max() < len(classes)):
         raise InputError(f"labels must lie in 0..{len(classes)-1}, got {labels.min()}..{labels.max()}")
 
@@ -101,7 +100,7 @@ def _logits(model, x) -> torch.Tensor:
 def _check_question(model, images, batch_size):
     "The pixels of `images`, once it is certain that they can be shown to the model."
     pixels = images.images if isinstance(images, ImageSet) else images
-    if not isinstance(batch_size, int) or batch_size < 1: raise InputError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+    _check_count("batch_size", batch_size)
     if not isinstance(pixels, np.ndarray): raise InputError(f"images must be an ImageSet or a uint8 array, got {_describe(images)}")
     if not isinstance(model, nn.Module): raise InputError(f"model must be a torch module, got {_describe(model)}")
     if len(pixels) == 0: raise InputError("there are no images to judge: give at least one")
@@ -118,10 +117,13 @@ def predict(model:nn.Module,  # left as it was: weights, statistics and the mode
     "Show every image to the model once, in order, in eval mode, in the model's own precision and on its own device."
     pixels = _check_question(model, images, batch_size)
     like = next(model.parameters(), torch.empty(0))
+    layout = torch.channels_last if isinstance(model, ResNet) else torch.contiguous_format  # the first is faster, but not every network takes it
     with eval_mode(model), torch.autocast(like.device.type, enabled=False):
-        logits = [_logits(model, normalize(pixels[i:i+batch_size], mean, std).to(like, memory_format=torch.channels_last))
+        logits = [_logits(model, normalize(pixels[i:i+batch_size], mean, std).to(like, memory_format=layout))
                   for i in range(0, len(pixels), batch_size)]
     logits = torch.cat(logits).numpy()
+    if (logits >= 0).all() and np.allclose(logits.sum(1), 1, atol=1e-3) and (logits % 1).any():
+        raise InputError("the model returns probabilities, expected logits: leave out the softmax at its end")
     if isinstance(images, ImageSet): return Predictions(logits, images.labels, images.classes, images.name)
     names = tuple(map(str, range(logits.shape[1])))
     return Predictions(logits, None, CIFAR10_CLASSES if len(names) == 10 else names)
@@ -163,7 +165,7 @@ def show_mistakes(images:ImageSet,  # the set that `predictions` was made from
                   ncols:int=5):  # images per row
     "The n most confident mistakes, each titled \"true / predicted, probability\". Returns the matplotlib figure."
     _check_same(images, predictions)
-    if not isinstance(n, int) or n < 1: raise InputError(f"n must be an integer >= 1, got {n!r}")
+    _check_count("n", n)
     p, chosen = predictions, predictions.mistakes[:n]
     if len(chosen) == 0: return _sentence(f"{p.name}: all {len(p):,} images are classified correctly")
     titles = [f"{p.classes[p.labels[i]]} / {p.classes[p.predicted[i]]}, {p.confidence[i]:.1%}" for i in chosen]
@@ -211,7 +213,7 @@ def confused_pairs(predictions:Predictions,  # see `predict`
                    n:int=5,  # how many pairs, >= 1; fewer where there are fewer
                    ) -> list[tuple]:  # (true class, predicted class, number of images), the most frequent first
     "The pairs of classes that are confused most often."
-    if not isinstance(n, int) or n < 1: raise InputError(f"n must be an integer >= 1, got {n!r}")
+    _check_count("n", n)
     counts, names = predictions.confusion(), predictions.classes
     pairs = [(names[i], names[j], int(k)) for (i, j), k in np.ndenumerate(counts) if i != j and k]
     return sorted(pairs, key=lambda pair: -pair[2])[:n]

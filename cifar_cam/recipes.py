@@ -23,8 +23,8 @@ import torch
 
 from . import resnet
 from .augment import MEAN_255, POLICIES, build, step
-from .core import (CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, check_target, first_process, hold, holds, read_json,
-                            seed_everything, write_json, write_text)
+from .core import (CIFAR10_MEAN, CIFAR10_STD, ImageSet, InputError, _describe, check_target, first_process, hold, holds,
+                            markdown_table, read_json, seed_everything, write_json, write_text)
 from .data import _check_seed, load_data, make_loader, split
 from .misclassified import Predictions, add_mirrored, predict
 from .schedules import make_scheduler
@@ -41,13 +41,11 @@ def _plain(value):
 def _as_json(value): return json.loads(json.dumps(value))  # as it will be when it is read from a file
 
 # %% ../nbs/10_recipes.ipynb #d522bdff
-_TYPES = {"str": str, "str|None": (str, type(None)), "int": int, "float": (int, float), "bool": bool, "tuple": tuple, "dict": dict}
-
 def _check_type(name, value, kind):
     "Refuse a setting of the wrong type, by name."
-    kind = kind.__name__ if isinstance(kind, type) else str(kind).replace(" ", "")
-    wrong_bool = isinstance(value, bool) and kind != "bool"
-    if wrong_bool or not isinstance(value, _TYPES[kind]): raise InputError(f"{name} must be of type {kind}, got {value!r}")
+    wrong_bool = isinstance(value, bool) and kind is not bool
+    if wrong_bool or not isinstance(value, (int, float) if kind is float else kind):
+        raise InputError(f"{name} must be of type {kind.__name__ if isinstance(kind, type) else kind}, got {value!r}")
 
 # %% ../nbs/10_recipes.ipynb #1bd52ba9
 @dataclass(frozen=True)
@@ -117,12 +115,12 @@ Recipe.__delwrap__, _Steps.__delwrap__, _Shown.__delwrap__ = _Steps, _Shown, _Ne
 # %% ../nbs/10_recipes.ipynb #422756a7
 def _check_recipe(r):
     "Refuse values out of range, and what the chapters that use them refuse."
-    for name, low in (("epochs", 1), ("batch_size", 1), ("l1", 0), ("l2", 0), ("weight_decay", 0)):
+    for name, low in (("epochs", 1), ("batch_size", 1), ("l1", 0), ("l2", 0)):
         if not getattr(r, name) >= low: raise InputError(f"{name} must be at least {low}, got {getattr(r, name)}")
     _check_seed(r.seed)
     if taken := {"optimizer", "name", "epochs", "steps_per_epoch"} & r.scheduler_options.keys(): raise InputError(f"scheduler_options must not hold {', '.join(sorted(taken))}: the recipe says it elsewhere")
     if r.flip not in (None, "alternate"): raise InputError(f"flip must be None or 'alternate', got {r.flip!r}")
-    for name in ("momentum", "smoothing", "average"):
+    for name in ("smoothing", "average"):
         if not 0 <= getattr(r, name) < 1: raise InputError(f"{name} must lie in [0, 1), got {getattr(r, name)}")
     resnet._check_config(r.arch, 10, r.norm, r.dropout, r.width)
     make_scheduler(r.make_optimizer(torch.nn.Linear(1, 1)), r.scheduler, r.epochs, 1000, **r.scheduler_options)
@@ -227,7 +225,7 @@ def _schedule_options(recipe:Recipe, changes:dict) -> dict:
     "The options of the schedule, when these settings of the recipe are changed."
     if "scheduler_options" in changes: return changes["scheduler_options"]
     scheduler, epochs = changes.get("scheduler", recipe.scheduler), changes.get("epochs", recipe.epochs)
-    _check_type("epochs", epochs, "int")
+    _check_type("epochs", epochs, int)
     options = _stretched(recipe.scheduler_options, epochs, recipe.epochs)
     if scheduler != recipe.scheduler:
         if scheduler == "piecewise": raise InputError("piecewise needs points, epochs with their rates, which only a recipe can name: "
@@ -252,7 +250,9 @@ def _prepare(data, limit:int|None, n_valid:int|None, seed:int):
     if not (isinstance(sets, (tuple, list)) and len(sets) == 2 and all(isinstance(s, ImageSet) for s in sets)):
         raise InputError(f"data must be auto, cifar10, toy, or a pair of ImageSets (train, test), got {_describe(data)}")
     train, test = sets
-    if len(test) == 0 or len(train.classes) != 10: raise InputError(f"a recipe needs test images and 10 classes, got {len(test)} and {len(train.classes)}")
+    if len(test) == 0: raise InputError(f"{test.name} holds no images: a recipe needs test images")
+    if len(train.classes) != 10:
+        raise InputError(f"a recipe trains for 10 classes, got {len(train.classes)}: for another number give ResNet18(num_classes={len(train.classes)}) to training.fit")
     if train.classes != test.classes: raise InputError(f"both sets must have the same classes in the same order, got {train.classes} and {test.classes}")
     if limit is not None and limit < len(train):
         if limit < 2 * len(train.classes): raise InputError(f"limit must be at least {2 * len(train.classes)}, got {limit}")
@@ -401,18 +401,21 @@ class Run:
     test: ImageSet  # the test images
 
 # %% ../nbs/10_recipes.ipynb #b5e83c70
+def _save(run:Run, folder:Path):
+    "History, and the weights with what must be known to use them."
+    run.history.to_csv(folder/"history.csv")
+    save_weights(run.model, folder/"weights.safetensors", recipe=run.recipe.name, data=run.history.data, classes=list(run.test.classes),
+                 mean=list(run.recipe.mean), std=list(run.recipe.std), test=run.record["test"])
+
 def _finish(last, average, history, facts, recipe, test, out) -> Run:
     "Measure the test images, and write what the run leaves."
     predictions, variants = _by_one(lambda: _looks(last, average, recipe, test))
     model = (last if average is None else average.module).cpu().eval()
-    record = make_record(recipe, history, predictions, variants, **facts)
+    run = Run(model, history, recipe, make_record(recipe, history, predictions, variants, **facts), predictions, test)
     if out is not None and first_process():
-        out = Path(out)
-        history.to_csv(out/"history.csv")
-        save_weights(model, out/"weights.safetensors", recipe=recipe.name, data=history.data, classes=list(test.classes),
-                     mean=list(recipe.mean), std=list(recipe.std), test=record["test"])
-        write_json(out/"run.json", record)
-    return Run(model, history, recipe, record, predictions, test)
+        _save(run, Path(out))
+        write_json(Path(out)/"run.json", run.record)
+    return run
 
 # %% ../nbs/10_recipes.ipynb #2eea3f2e
 def train(recipe:Recipe|str,  # a recipe, or the name of one in `RECIPES`
@@ -481,8 +484,9 @@ _COLUMNS = ("recipe", "reported, test", "measured, test", "difference", "with mi
 def _measured(record, said) -> list:
     "The measured part of a row: one run."
     t, mirrored = record["test"], record.get("variants", {}).get("with mirror images")
+    alike = said and said["epochs"] == record["epochs"]  # another length is another recipe
     return [f"{t['accuracy']:.2%} ± {standard_error(t['accuracy'], t['images']):.2%}",
-            f"{100 * (t['accuracy'] - said['test_accuracy']):+.2f}" if said else "", f"{mirrored['accuracy']:.2%}" if mirrored else "",
+            f"{100 * (t['accuracy'] - said['test_accuracy']):+.2f}" if alike else "", f"{mirrored['accuracy']:.2%}" if mirrored else "",
             record["epochs"], record["recipe"]["seed"], record["data"], f"{record['precision']}, {record['device']}, {record['date']}"]
 
 def _conditions_of(record) -> tuple: return record["data"], record["train_images"], record["epochs"], record["test"]["name"]
@@ -503,12 +507,12 @@ def results_table(folder:str|Path=RUNS,  # as for `read_records` and `read_repor
                   ) -> str:  # a row per run and per mean of several runs, and one for each recipe not yet run
     "A Markdown table of all recipes, reported against measured, made from the files in `folder`."
     records, reported = read_records(folder), read_reported(folder)
-    lines = [_COLUMNS, ["---"] * len(_COLUMNS)]
+    lines = [_COLUMNS]
     for name, recipe in RECIPES.items():
         said = reported.get(name)
         told = f"{said['test_accuracy']:.2%}, {said['epochs']} epochs" if said else ""
         lines += [[f"`{name}`", told, *row] for row in _rows(recipe, records.get(name, []), said)]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return markdown_table(lines)
 
 # %% ../nbs/10_recipes.ipynb #599294ba
 def twin_difference(slip:str,  # a recipe that has a mended twin, named `slip`-fixed
@@ -533,7 +537,7 @@ def ablations(base:Recipe,  # whose choices are in question
     mirrored = any(s["transform"] == "HorizontalFlip" for s in base.policy)
     by_lot = base.policy if mirrored else (*base.policy[:-1], step("HorizontalFlip", p=.5), base.policy[-1])
     changes = {
-        "SGD with Nesterov momentum": sgd, "the same SGD, half the rate": dict(sgd, lr=sgd["lr"] / 2),
+        "SGD with Nesterov momentum": sgd, "the same SGD, half the rate": dict(sgd, lr=sgd["lr"] / 2), "the same SGD, a tenth of the rate": dict(sgd, lr=sgd["lr"] / 10),
         "no average of the weights": dict(average=0.), "no label smoothing": dict(smoothing=0.), "no weight decay": dict(weight_decay=0.),
         "no hole": without("Cutout"), "no crop": without("Pad", "PadIfNeeded", "RandomCrop"),
         "mirrored by lot": dict(flip=None, policy=by_lot), "never mirrored": dict(flip=None, **without("HorizontalFlip")),
@@ -628,20 +632,20 @@ def _conditions(study:dict) -> str:
     return (f"`{study['base']['name']}`, {study['epochs']} epochs on {study['train_images']:,} images of {study['data']}, measured on "
             f"{study['valid_images']:,} validation images (sampling error {100 * error:.2f} points); {'; '.join(devices)}.")
 
+def _trial_row(r:dict) -> list:
+    "One change: its accuracy, its difference from the base, and how many seeds stand behind it."
+    if r["accuracy"] is None: return [r["name"], "the loss became infinite", "", r["seeds"]]
+    error = f" ± {100 * r['error']:.2f}" if r["error"] is not None else ""
+    points = f"{100 * r['difference']:+.2f}{error}" if r["name"] != BASE and r["difference"] is not None else ""
+    return [r["name"], f"{r['accuracy']:.2%}", points, r["seeds"] if r["used"] == r["seeds"] else f"{r['used']} of {r['seeds']}"]
+
 def ablation_table(path:str|Path,  # of a JSON file; it may be missing
                    ) -> str:  # best change first, then the conditions; without trials a sentence
     "A Markdown table made from the file that `ablate` wrote."
     study = read_study(path)
     if not study or not study["trials"]: return f"`{Path(path).stem}`: not yet run."
-    lines = ["| change | accuracy | difference in points | seeds |", "|---|---|---|---|"]
-    for r in compare_trials(study):
-        if r["accuracy"] is None: lines.append(f"| {r['name']} | the loss became infinite | | {r['seeds']} |")
-        else:
-            error = f" ± {100 * r['error']:.2f}" if r["error"] is not None else ""
-            points = f"{100 * r['difference']:+.2f}{error}" if r["name"] != BASE and r["difference"] is not None else ""
-            seeds = r["seeds"] if r["used"] == r["seeds"] else f"{r['used']} of {r['seeds']}"
-            lines.append(f"| {r['name']} | {r['accuracy']:.2%} | {points} | {seeds} |")
-    return "\n".join([*lines, "", _conditions(study)])
+    rows = [["change", "accuracy", "difference in points", "seeds"], *map(_trial_row, compare_trials(study))]
+    return f"{markdown_table(rows)}\n\n{_conditions(study)}"
 
 # %% ../nbs/10_recipes.ipynb #1e4c40ea
 def plot_ablation(study:dict,  # from `ablate` or `read_study`

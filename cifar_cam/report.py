@@ -10,6 +10,7 @@ __all__ = ['STYLE', 'POLICY', 'LAYERS', 'FILES', 'FORMATS', 'MAX_PIXELS', 'tag',
 # %% ../nbs/12_report.ipynb #34b1d29c
 import base64, io, warnings
 import xml.etree.ElementTree as ET
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,10 +150,11 @@ def _names(model, layers) -> tuple:
     return names
 
 def _maps(model, x, layers, target=None, raw=False) -> dict:
-    "Layer -> Grad-CAM maps, float32 [N,H,W]; raw: one number for each cell. That a map is coarse is said on the page instead of on the terminal."
+    "Layer -> Grad-CAM maps, float32 [N,H,W] on the CPU; raw: one number for each cell. That a map is coarse is said on the page instead of on the terminal."
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", *_COARSE)
-        return dict(zip(layers, grad_cam(model, x, list(layers), target, raw=raw)))
+        parts = [grad_cam(model, some, list(layers), None if target is None else target[i*200:(i+1)*200], raw=raw) for i, some in enumerate(x.split(200))]
+    return {l: torch.cat(maps).cpu() for l, maps in zip(layers, zip(*parts))}
 
 def _size(shape) -> str: return "{}x{}".format(*shape)
 
@@ -169,12 +171,8 @@ def pointing(model:torch.nn.Module,  # the network, left as it is
              ) -> tuple[dict, float]:  # layer -> share of hits in [0, 1], and the share that a point thrown at random would get
     "How often the hottest point of the Grad-CAM map lies on the object (the pointing game, Zhang et al. 2016)."
     if images.masks is None: raise InputError(f"{images.name} has no masks: only the toy set knows where its objects are")
-    hits = {l: [] for l in layers}
-    for i in range(0, len(images), 200):
-        part = images[i:i+200]
-        for l, maps in _maps(model, normalize(part.images, mean, std), layers).items():
-            hits[l].append(located(maps.cpu(), part.masks)["pointing"].numpy())
-    return {l: float(np.concatenate(h).mean()) for l, h in hits.items()}, float(images.masks.mean())
+    maps = _maps(model, normalize(images.images, mean, std), layers)
+    return {l: float(located(m, images.masks)["pointing"].numpy().mean()) for l, m in maps.items()}, float(images.masks.mean())
 
 # %% ../nbs/12_report.ipynb #f7ca5e66
 def against_noise(model:torch.nn.Module,  # the network, left as it is
@@ -420,6 +418,16 @@ def _measured(run, layers, n:int) -> dict:
     if n and len(run.test) > 1: found["faithfulness"] = against_noise(run.model, run.test, layers, r.mean, r.std, n)
     return found
 
+# %% ../nbs/12_report.ipynb #4ee5aafc
+@contextmanager
+def _page_style():
+    "The book's style for the figures of a page; afterwards the caller's."
+    import matplotlib.pyplot as plt
+    plt.draw_if_interactive()  # draws nothing new, but loads what draws
+    with plt.rc_context():
+        book_style()
+        yield
+
 # %% ../nbs/12_report.ipynb #29054aeb
 def write_report(run,  # `recipes.Run`
                  out:str|Path,  # folder to write into; it is made if it is not there
@@ -430,7 +438,6 @@ def write_report(run,  # `recipes.Run`
                  **facts,  # plain values to add to the record: command, seconds, ...
                  ) -> Path:  # of the page, report.html in `out`
     "Write curves, mistakes, heat maps and the page of one run, and its record. What else lies in the folder is named on the page."
-    import matplotlib.pyplot as plt
     layers = _names(run.model, layers)  # what is wrong is refused before anything is written
     for name, value in (("n", n), ("dpi", dpi)): _check_count(name, value)
     out, p, r = Path(out), run.predictions, run.recipe
@@ -438,8 +445,7 @@ def write_report(run,  # `recipes.Run`
     chosen = p.mistakes[:n] if len(p.mistakes) else np.arange(min(n, len(p)))
     draw = {"curves": lambda: plot_history(run.history), "misclassified": lambda: show_mistakes(run.test, p, n),
             "gradcam": lambda: show_layers(run.test, p, run.model, chosen, layers, r.mean, r.std)}
-    with plt.rc_context():
-        book_style()
+    with _page_style():
         pictures = {name: save_figure(draw[name](), out/f"{name}.png", dpi) for name in draw}
     write_json(out/"run.json", record)
     files = [f for f in FILES if f == "report.html" or (out/f).exists()]
@@ -472,8 +478,7 @@ def _upright(im:Image.Image) -> Image.Image:
 def _read(path:Path) -> Image.Image:
     "The first frame of an image file, upright, as RGB."
     Image.init()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         with Image.open(path, formats=[f for f in FORMATS if f in Image.OPEN]) as im:
             w, h = im.size
             if w * h > MAX_PIXELS: raise Image.DecompressionBombError
@@ -549,12 +554,10 @@ def explain_photos(model:torch.nn.Module,  # the network, left as it is
     if len(classes) != p.shape[1]: raise InputError(f"the network tells {p.shape[1]} classes apart, got {len(classes)} names")
     _check_count("top", top)
     order = np.argsort(-p, 1, kind="stable")[:, :top]
-    def drawn(raw):
-        parts = [_maps(model, normalize(pixels[i:i+100], mean, std), layers, torch.from_numpy(order[i:i+100, 0]), raw) for i in range(0, len(pixels), 100)]
-        return {l: np.concatenate([part[l].cpu().numpy() for part in parts]) for l in layers}
-    maps, cells = drawn(raw=False), drawn(raw=True)
-    return [dict(file=photo.name, top=[(classes[c], float(row[c])) for c in best], maps={l: maps[l][i] for l in layers}, cells={l: cells[l][i] for l in layers})
-            for i, (photo, row, best) in enumerate(zip(photos, p, order))]
+    x, first = normalize(pixels, mean, std), torch.from_numpy(order[:, 0].copy())
+    maps, cells = (_maps(model, x, layers, first, raw) for raw in (False, True))
+    return [dict(file=photo.name, top=[(classes[c], float(row[c])) for c in best], maps={l: m[i].numpy() for l, m in maps.items()},
+                 cells={l: m[i].numpy() for l, m in cells.items()}) for i, (photo, row, best) in enumerate(zip(photos, p, order))]
 
 # %% ../nbs/12_report.ipynb #f463e701
 def _large(heat, size:int=300): return np.asarray(Image.fromarray(heat).resize((size, size), Image.Resampling.BILINEAR)).clip(0, 1)

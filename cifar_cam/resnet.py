@@ -13,7 +13,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from .core import InputError
+from .core import InputError, _check_count
 
 # %% ../nbs/03_resnet.ipynb #b003e15b
 def make_norm(
@@ -65,9 +65,7 @@ def _stage(c_in, c_out, blocks, stride, norm):
 def _check_config(arch, num_classes, norm, dropout, width):
     "Refuse a network that cannot be built."
     if not isinstance(arch, str) or arch not in BLOCKS: raise InputError(f"arch must be one of {', '.join(BLOCKS)}, got {arch!r}")
-    for name, value in (("num_classes", num_classes), ("width", width)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{name} must be an integer >= 1, got {value!r}")
+    for name, value in (("num_classes", num_classes), ("width", width)): _check_count(name, value)
     if not (isinstance(dropout, (int, float)) and 0 <= dropout < 1): raise InputError(f"dropout must lie in [0, 1), got {dropout!r}")
     make_norm(norm, 1)
 

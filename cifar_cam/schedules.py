@@ -15,21 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import lr_scheduler as S
 
-from .core import InputError
-from .training import choose_device, choose_precision
+from .core import InputError, _check_count
+from .training import Pace, choose_device, choose_precision
 
 # %% ../nbs/05_learning_rate.ipynb #44aa633b
 SCHEDULES = ("constant", "onecycle", "step", "plateau", "cosine", "piecewise")  # names that `make_scheduler` knows
-
-def _points(optimizer, xs, ys, base):
-    "A schedule through the points (x, y), straight lines between them; x counts steps, y is a learning rate."
-    def factor(step):
-        i = next((i for i, x in enumerate(xs) if step < x), None)
-        if i is None: return ys[-1] / base
-        if i == 0: return ys[0] / base
-        share = (step - xs[i-1]) / (xs[i] - xs[i-1])
-        return (ys[i-1] + share * (ys[i] - ys[i-1])) / base
-    return S.LambdaLR(optimizer, factor)
 
 # %% ../nbs/05_learning_rate.ipynb #b1ee7f5b
 def _piecewise(optimizer, steps_per_epoch:int, base:float, points, per:str="batch", **options):
@@ -41,7 +31,7 @@ def _piecewise(optimizer, steps_per_epoch:int, base:float, points, per:str="batc
     if not all(0 <= y < math.inf for y in ys): raise ValueError("the rates of the points must be finite numbers of at least 0")
     if list(xs) != sorted(xs): raise ValueError("the points must come in the order of their epochs")
     if not base > 0: raise ValueError(f"the optimizer's lr must be above 0, got {base}")
-    return _points(optimizer, xs, ys, base), per
+    return S.LambdaLR(optimizer, lambda step: float(np.interp(step, xs, ys)) / base), per  # xs count steps, ys are rates
 
 def _check_cycle(total:int, options:dict):
     "torch divides by the number of warm-up steps minus one."
@@ -51,10 +41,9 @@ def _check_cycle(total:int, options:dict):
 _NUMBERS = {"max_lr", "pct_start", "div_factor", "final_div_factor", "base_momentum", "max_momentum", "gamma", "eta_min", "factor", "patience",
             "threshold", "cooldown", "min_lr", "eps"}
 
-def _check_counts(options:dict):
+def _check_numbers(options:dict):
     "torch notices these only in the middle of a run."
-    for name in {"step_size", "T_max"} & options.keys():
-        if type(options[name]) is not int or options[name] < 1: raise ValueError(f"{name} must be an integer of at least 1")
+    for name in {"step_size", "T_max"} & options.keys(): _check_count(name, options[name])
     for name in _NUMBERS & options.keys():
         values = options[name] if isinstance(options[name], (list, tuple)) else [options[name]]
         if not all(isinstance(v, (int, float)) and 0 <= v < math.inf for v in values):
@@ -74,10 +63,10 @@ def make_scheduler(
 )->tuple:  # scheduler and "batch" or "epoch"; for "constant" None and "epoch"
     "A torch scheduler and how often to step it (plateau with the accuracy); `InputError` where `options` do not fit."
     if name not in SCHEDULES: raise InputError(f"scheduler must be one of {', '.join(SCHEDULES)}, got {name!r}")
-    if epochs < 1 or steps_per_epoch < 1: raise InputError(f"a run has epochs and steps, got {epochs} and {steps_per_epoch}")
+    for what, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)): _check_count(what, count)
     lrs, total = [group["lr"] for group in optimizer.param_groups], epochs * steps_per_epoch
     try:
-        _check_counts(options)
+        _check_numbers(options)
         if name == "constant": return _no_options(options), "epoch"
         if name == "onecycle": _check_cycle(total, options)
         if name == "onecycle": return S.OneCycleLR(optimizer, **{"max_lr": lrs, "total_steps": total, **options}), "batch"
@@ -101,15 +90,13 @@ def schedule_lrs(
     if name == "plateau" and len(() if accuracies is None else accuracies) < epochs:
         raise InputError(f"plateau follows the accuracy: pass accuracies, one for each of {epochs} epochs, got {accuracies!r:.60}")
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr, momentum=.9)
-    scheduler, per = make_scheduler(optimizer, name, epochs, steps_per_epoch, **options)
-    rows = []
+    pace, rows = Pace(*make_scheduler(optimizer, name, epochs, steps_per_epoch, **options)), []
     for epoch in range(epochs):
         for _ in range(steps_per_epoch):
             rows.append([optimizer.param_groups[0][k] for k in ("lr", "momentum")])
             optimizer.step()
-            if scheduler is not None and per == "batch" and name != "plateau": scheduler.step()
-        if name == "plateau": scheduler.step(accuracies[epoch])
-        elif scheduler is not None and per == "epoch": scheduler.step()
+            pace.after_batch()
+        pace.after_epoch(accuracies[epoch] if pace.watches else None)
     lrs, momenta = np.array(rows).T
     return (lrs, momenta) if momentum else lrs
 

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from . import resnet
-from .core import InputError, atomic_path, check_target, read_json, write_json, write_text
+from .core import InputError, _check_count, atomic_path, check_target, read_json, write_json, write_text
 from .products import kept_memory, products
 
 # %% ../nbs/04_training.ipynb #13563698
@@ -463,8 +463,7 @@ def _read_checkpoint(path) -> dict:
     kinds = dict(settings=dict, rows=list, random=dict, state=dict)
     try:
         if not Path(path).is_file(): raise ValueError("no file")  # a pipe would let us wait for ever
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch has to say of a file that is no work of its own
+        with warnings.catch_warnings(action="ignore"):  # what torch has to say of a file that is no work of its own
             if zipfile.ZipFile(path).testzip(): raise ValueError("damaged")  # torch itself does not compare the checksums
             saved = torch.load(path, map_location="cpu", weights_only=True)
         if not all(isinstance(saved[name], kind) for name, kind in kinds.items()): raise TypeError("a part is of another kind")
@@ -553,7 +552,7 @@ def _check_fit(model, epochs, train_loader, valid_loader, pace):
         if loader is None and name == "valid_loader": continue
         if not isinstance(loader, DataLoader): raise InputError(f"{name} must be a DataLoader (see make_loader), got {type(loader).__name__}")
         if len(loader) == 0: raise InputError(f"{name} holds no batches: give it images")
-    if not isinstance(epochs, int) or epochs < 1: raise InputError(f"epochs must be an integer of at least 1, got {epochs!r}")
+    _check_count("epochs", epochs)
     if pace.watches and valid_loader is None: raise InputError("ReduceLROnPlateau needs a valid_loader to watch")
 
 # %% ../nbs/04_training.ipynb #52595daf
@@ -675,9 +674,7 @@ def load_weights(
 def _state_dict(path) -> dict:
     "The tensors of a checkpoint by name, without wrapper and without the prefix of several GPUs. No code is run."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"): saved = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError: raise InputError(f"there is no checkpoint at {path}") from None
     except Exception as e: raise InputError(f"{path} cannot be read as plain weights ({type(e).__name__}): it is damaged, or it holds code, which is never run") from None
     for key in ("net", "state_dict", "model"):

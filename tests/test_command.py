@@ -124,3 +124,12 @@ def test_stopped(tmp_path, how, code):
     assert process.returncode == code and lines == ["cifar-cam: stopped"], err
     hidden = {p.name for p in (tmp_path/"out").iterdir() if p.name.startswith(".")}
     assert hidden <= {".cifar-cam.begun"}  # neither lock nor half a file; a note says whose work this is
+
+def test_a_page_leaves_a_notebook_drawing(tmp_path):
+    "A notebook's backend switches matplotlib to interactive when it is loaded, at the first figure; a report that makes this figure must not undo it."
+    (tmp_path/"inline.py").write_text("from matplotlib.backends.backend_agg import *\nimport matplotlib\nmatplotlib.interactive(True)\n")
+    def after(style):
+        code = f"import matplotlib.pyplot as plt\nfrom cifar_cam.report import _page_style\nwith {style}(): plt.close(plt.figure())\nprint(plt.isinteractive())"
+        env = dict(os.environ, MPLBACKEND="module://inline", PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+        return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip()
+    assert [after("_page_style"), after("plt.rc_context")] == ["True", "False"]
