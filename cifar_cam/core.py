@@ -187,6 +187,7 @@ def markdown_table(
     rows:list,  # of rows, each a list of cells; the first one is the head
 )->str:  # Markdown, one line per row and one below the head
     "A table; every cell as `str` says it."
+    if not rows: raise InputError("a table needs a head, got no rows")
     lengths = [len(row) for row in rows]
     if len({*lengths}) != 1: raise InputError(f"the rows of a table must be equally long, got {lengths} cells: fill gaps with empty cells")
     head, *body = rows

@@ -31,7 +31,7 @@ def _piecewise(optimizer, steps_per_epoch:int, base:float, points, per:str="batc
     if not all(0 <= y < math.inf for y in ys): raise ValueError("the rates of the points must be finite numbers of at least 0")
     if list(xs) != sorted(xs): raise ValueError("the points must come in the order of their epochs")
     if not base > 0: raise ValueError(f"the optimizer's lr must be above 0, got {base}")
-    return S.LambdaLR(optimizer, lambda step: float(np.interp(step, xs, ys)) / base), per  # xs count steps, ys are rates
+    return S.LambdaLR(optimizer, lambda step: float(np.interp(step, xs, ys)) / base), per  # xs count what per says, ys are rates
 
 def _check_cycle(total:int, options:dict):
     "torch divides by the number of warm-up steps minus one."
